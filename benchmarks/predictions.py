@@ -43,6 +43,7 @@ from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.classical.table import CLASSICS
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.trial import Trial
+from dipddpm.core.methods.trial.clipping import clipping_corrected
 from dipddpm.core.methods.trial.features import Features
 from dipddpm.core.methods.trial.prediction import Prediction, predict
 from dipddpm.tui.cli.output import print_table
@@ -108,6 +109,7 @@ class Row(msgspec.Struct, frozen=True):
 def measure(
     *,
     cases: Annotated[int, typer.Option(min=1, help="Number of restorations.")] = 100,
+    first: Annotated[int, typer.Option(min=0, help="Number of the first case; it seeds all its draws.")] = 200,
     purpose: Annotated[str, typer.Option(help="Pictures to restore: test, or fit for those of the fit.")] = "test",
     out: Annotated[Path, typer.Option(help="CSV to which rows are added; those in it aren't measured again.")] = Path(
         "build/predictions/test.csv"
@@ -116,11 +118,12 @@ def measure(
     """Measure how well PSNRs are predicted: the share within 1 dB, and how often the 90% interval contains the PSNR."""
     torch.set_num_threads(1)
     rows = load(out)
-    for number in range(cases):
+    numbers = range(first, first + cases)
+    for number in numbers:
         if number not in rows:
             rows[number] = restore(number, "fit" if purpose == "fit" else "test")
             append(out, rows[number])
-    print_table(table([rows[number] for number in range(cases)]))
+    print_table(table([rows[number] for number in numbers]))
 
 
 def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -190,7 +193,7 @@ def restore(number: int, purpose: Purpose) -> Row:
     cut = restored
     if damaged.corners:
         cut = torch.cat([restored[..., top : top + SIDE, left : left + SIDE] for top, left in damaged.corners])
-    error = (restored.clamp(0, 1) - truth).square().mean().item()
+    error = (clipping_corrected(restored, case).clamp(0, 1) - truth).square().mean().item()
     noise = case.degradation.noise
     return Row(
         number=number,

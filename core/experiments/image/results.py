@@ -12,24 +12,20 @@ from torch import Tensor
 
 from dipddpm.core.config import ImageRun
 from dipddpm.core.config.tasks import Inpaint
-from dipddpm.core.degrade import GaussianNoise, Identity, Mask
-from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade import GaussianNoise, Mask
 from dipddpm.core.degrade.panels import CONTRAST
-from dipddpm.core.degrade.stabilize import correct_clipping
 from dipddpm.core.events import GivenRestored, Item, Pictures, PsnrMeasured, QualityPredicted
 from dipddpm.core.experiments.image.group import GroupResult
 from dipddpm.core.experiments.image.tiles import Window
 from dipddpm.core.images import clip_visibly
 from dipddpm.core.means import psnr_mean
+from dipddpm.core.methods.trial.clipping import clipping_corrected
 from dipddpm.core.metrics.image import psnr, ssim_scores
 
 PREVIEW = 1024
 """The longest side in pixels of a picture that shows a whole result; larger results are averaged down."""
 DETAIL = 192
 """Side in pixels of the part of a large picture that is shown pixel by pixel."""
-CLIPPED_SIGMA = 12 / 255
-CLIPPED_SHARE = 0.002
-"""The least noise, and the least share of black and white values, for which the bias of clipping is corrected."""
 FILES = ("given", "restored", "truth")
 """Panels that are stored as files of the given file's kind, or that the user has."""
 BRIGHT = 0.99
@@ -58,22 +54,6 @@ def known_pixels_kept(result: GroupResult) -> GroupResult:
     known = degradation.operator.mask > 0
     spread = None if result.spread is None else result.spread.masked_fill(known, 0.0)
     return replace(result, images=torch.where(known, result.case.y, result.images), spread=spread)
-
-
-def clipping_corrected(images: Tensor, case: Case) -> Tensor:
-    """Return the restorations of a picture whose strong noise was clipped to black and white, without its bias.
-
-    Below `CLIPPED_SIGMA` the correction changes nothing that can be measured. With non-local means on parts of coffee,
-    chelsea, rocket, coins, page and moon of scikit-image it brought -0.1 to 0.3 dB at sigma 25, 0 to 0.8 at sigma 40.
-    """
-    noise, y = case.degradation.noise, case.y
-    if not (isinstance(noise, GaussianNoise) and isinstance(case.degradation.operator, Identity)):
-        return images
-    within = bool((y >= 0).all() and (y <= 1).all())
-    clipped = float(((y <= 0) | (y >= 1)).float().mean())
-    if not within or clipped < CLIPPED_SHARE or noise.sigma < CLIPPED_SIGMA:
-        return images
-    return correct_clipping(images.clamp(0, 1), noise.sigma)
 
 
 def closing_items(

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from dipddpm.core.degrade import BlockMean, CircularBlur, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.trial.clipping import clipped_sigma, clipped_variance, without_clipping
+from dipddpm.core.methods.trial.clipping import (
+    clipped_sigma,
+    clipped_variance,
+    clipping_corrected,
+    correction_slope,
+    without_clipping,
+)
 from dipddpm.core.methods.trial.holes import lie_together
 from dipddpm.core.methods.trial.perturbation import SHARE, noise_deviation
 from dipddpm.core.methods.trial.splits import BLOCK, Split
@@ -117,35 +123,40 @@ def _risk(split: Split, final: Final, tried: Tensor, values: dict[str, float], n
     """Estimate the error of a denoiser as the split does, with the final restoration f(y) in place of a smoothed y.
 
     This makes the estimate |f(y + b s z) - y|^2 - s^2 + 2 s z (f(y + b s z) - f(y)) / b far more certain. It is one of
-    the parts that were tried; the difference of the residuals |f(y) - y|^2 makes it one of the whole picture.
+    the parts that were tried; the difference of the residuals |f(y) - y|^2 makes it one of the whole picture. Where the
+    bias of clipping is corrected in the end, errors grow by the slope of the correction.
     """
     deviation = noise_deviation(final.case)
     if deviation is None or split.added is None:
         raise AssertionError("a denoiser's noise has a level")
-    variance, bias = deviation.square().mean().item(), 0.0
-    if sigma := clipped_sigma(final.case):
-        variance = clipped_variance(final.restored, sigma).mean().item()
-        bias = (final.restored.clamp(0, 1) - without_clipping(final.restored, sigma)).square().mean().item()
-    parts, tried = final.parts.clamp(0, 1), tried.clamp(0, 1)
+    case, width = final.case, 10 ** (values["base"] / 20)
+    restored, parts, tried = final.restored.clamp(0, 1), final.parts.clamp(0, 1), tried.clamp(0, 1)
+    expected, expected_parts, bias = deviation.square().mean(), deviation.square().mean(), 0.0
+    if sigma := clipped_sigma(case):
+        expected, expected_parts = clipped_variance(restored, sigma), clipped_variance(parts, sigma)
+        bias = (clipping_corrected(restored, case) - without_clipping(restored, sigma)).square().mean().item()
+    variance, weights = expected.mean().item(), correction_slope(parts, case, width).square()
     y = split.case.y - SHARE * split.added
     products = 2 * split.added * (tried - parts) / SHARE
-    errors = F.avg_pool2d((tried - y).square() + products, BLOCK, ceil_mode=True).flatten()
-    residual = (final.restored.clamp(0, 1) - final.case.y).square().mean().item()
-    elsewhere = residual - (parts - y).square().mean().item()
+    errors = F.avg_pool2d(((tried - y).square() + products - expected_parts) * weights, BLOCK, ceil_mode=True).flatten()
+    squares = (restored - case.y).square()
+    residual = squares.mean().item()
+    elsewhere = ((squares - expected) * correction_slope(restored, case, width).square()).mean().item()
+    elsewhere -= (((parts - y).square() - expected_parts) * weights).mean().item()
     slope = products.mean().item()
     response = (tried - parts).square().mean().item() / SHARE**2
     values |= {"response": decibels(response), "misfit": decibels(residual), "bias": decibels(max(bias, 1e-5))}
     for octave in (1, 2):
         # Averages of 2x2 values have a quarter of the noise, of whose variance 3/4 is in their detail.
         noise = 0.75 * variance / 4**octave
-        given = 10 ** (_octave(final.case.y, octave) / 10) - noise
+        given = 10 ** (_octave(case.y, octave) / 10) - noise
         values[f"lost {octave + 1}"] = decibels(max(given, 0.1 * noise)) - _octave(final.restored, octave)
     uncertainty = math.hypot(
         errors.std(correction=0).item() / math.sqrt(len(errors)),
         2 * noise_error * abs(variance - slope),
-        CLIPPED * clipped(final.case) * variance,
+        CLIPPED * clipped(case) * variance,
     )
-    return Features("denoise", values, errors.mean().item() - variance + elsewhere + bias, uncertainty)
+    return Features("denoise", values, errors.mean().item() + elsewhere + bias, uncertainty)
 
 
 def _detail(images: Tensor) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.degrade import CircularBlur, Identity, Mask, Operator
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.trial.clipping import clipped_sigma, without_clipping
+from dipddpm.core.methods.trial.clipping import clipped_sigma, clipping_corrected, without_clipping
 
 LEAST_SIDE = 24
 """The least side of a picture that is rehearsed at half its size."""
@@ -49,7 +49,7 @@ class Rehearsal:
 
     def errors(self, images: Tensor) -> tuple[float, float]:
         """Return the mean squared errors of restored images at measured pixels and at the others (0 if all are)."""
-        squared = (images.clamp(0, 1) - self.truth).square()
+        squared = (clipping_corrected(images, self.case).clamp(0, 1) - self.truth).square()
         measured = torch.ones_like(squared)
         if isinstance(self.case.degradation.operator, Mask):
             measured = self.case.degradation.operator.measured(squared)
