@@ -12,7 +12,13 @@ from scipy import ndimage
 from dipddpm.core.degrade import CircularBlur, Degradation, GaussianNoise, Identity, Mask, Operator
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import gaussian_kernel
-from dipddpm.core.methods.trial.clipping import clipped_sigma, clipped_variance, without_clipping
+from dipddpm.core.methods.trial.clipping import (
+    clipped_sigma,
+    clipped_variance,
+    clipping_corrected,
+    correction_slope,
+    without_clipping,
+)
 from dipddpm.core.methods.trial.features import Features
 from dipddpm.core.methods.trial.prediction import Model, models, predict
 from dipddpm.core.methods.trial.rehearsal import Rehearsal
@@ -63,6 +69,19 @@ def test_measurements_are_clipped_where_many_end_at_black() -> None:
     degradation = Degradation(Identity(), GaussianNoise(0.1))
     assert clipped_sigma(Case(y, degradation, (1, 1, 40, 40))) == 0
     assert clipped_sigma(Case(y.clamp(0, 1), degradation, (1, 1, 40, 40))) == 0.1
+
+
+def test_correction_of_clipping_undoes_means_of_draws_and_stretches_errors() -> None:
+    noise = 0.2 * np.random.default_rng(0).standard_normal(400_000)
+    dark, less, more = (torch.full((1, 1, 8, 8), float((x + noise).clip(0, 1).mean())) for x in (0.1, 0.08, 0.12))
+    y = torch.from_numpy((0.1 + noise[:64]).clip(0, 1).reshape(1, 1, 8, 8)).float()
+    case = Case(y, Degradation(Identity(), GaussianNoise(0.2)), (1, 1, 8, 8))
+    assert clipping_corrected(dark, case)[0, 0, 0, 0].item() == pytest.approx(0.1, abs=3e-3)
+    change = (more - less)[0, 0, 0, 0].item()
+    assert correction_slope(dark, case, change / 2)[0, 0, 0, 0].item() == pytest.approx(0.04 / change, rel=0.03)
+    weak = Case(y, Degradation(Identity(), GaussianNoise(0.02)), (1, 1, 8, 8))
+    assert clipping_corrected(dark, weak) is dark
+    assert correction_slope(dark, weak, 0.05)[0, 0, 0, 0].item() == pytest.approx(1)
 
 
 def test_rehearsal_halves_the_picture_and_damages_it_in_the_same_way() -> None:
