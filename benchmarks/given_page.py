@@ -22,15 +22,15 @@ PARTS = {"camera": (70, 180), "astronaut": (70, 150)}
 SIDE = 160
 LABEL = 22
 STRIPS = (
-    ("camera", "noise", ("auto", "patch-prior", "dip", "bm3d-told")),
-    ("astronaut", "noise", ("auto", "patch-prior", "dip", "bm3d-told")),
-    ("astronaut", "text", ("auto", "patch-prior", "dip", "skimage-biharmonic")),
-    ("astronaut", "random", ("auto", "patch-prior", "dip", "skimage-biharmonic")),
+    ("camera", "noise", ("auto", "patch-prior", "bm3d")),
+    ("astronaut", "noise", ("auto", "patch-prior", "bm3d-told")),
+    ("astronaut", "text", ("kriging", "skimage-biharmonic")),
+    ("astronaut", "random", ("kriging", "skimage-biharmonic")),
 )
-"""The rows of the picture: a damaged picture and the methods between it and the truth."""
+"""The rows of the picture: a damaged picture, the truth, and the results of methods."""
 NAMES = {
     "bm3d-told": "BM3D's own code, told the noise level",
-    "bm3d-corrected": "the same, with our correction of clipped noise",
+    "bm3d-corrected": "BM3D told the level, with our correction of clipped noise",
     "skimage-best": "best of scikit-image, strength chosen by the truth",
     "skimage-biharmonic": "scikit-image's `inpaint_biharmonic`",
 }
@@ -108,18 +108,17 @@ def _note(row: Row) -> str:
 
 
 def draw(folder: Path) -> Image.Image:
-    """Draw the strips of damaged, restored and true parts under their names."""
+    """Draw the strips of damaged, true and restored parts under their names."""
     columns = 2 + max(len(methods) for _, _, methods in STRIPS)
     page = Image.new("RGB", (columns * (SIDE + 4) - 4, len(STRIPS) * (SIDE + LABEL)), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     for strip, (picture, damage, methods) in enumerate(STRIPS):
         given = damaged(picture, damage)
-        images = {"damaged": given.pixels}
+        images = {"damaged": given.pixels, "truth": given.truth}
         for method in methods:
             file = folder / f"{picture}-{damage}-{method}.png"
             if file.is_file():
                 images[method] = np.asarray(Image.open(file))
-        images["truth"] = given.truth
         for column, (name, pixels) in enumerate(images.items()):
             left, top = column * (SIDE + 4), strip * (SIDE + LABEL)
             text = name if name in {"damaged", "truth"} else f"{name} {quality(pixels, given.truth)[0]:.2f} dB"
