@@ -40,7 +40,7 @@ def test_page_has_tables_of_best_first_and_a_picture(tmp_path: Path, capsys: pyt
     assert lines[5].startswith("| DIP, original code, denoising.ipynb, F16 (camera: 400 of 3000 iterations) | 2")
     assert lines[5].endswith("| 61 |  |")
     with Image.open(tmp_path / "page.png") as page:
-        assert page.width > 900
+        assert page.width > 800
         assert np.asarray(page.convert("L")).std() > 20
 
 
