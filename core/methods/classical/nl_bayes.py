@@ -18,7 +18,7 @@ from dipddpm.core.methods.classical.pictures import Picture, from_orthogonal, to
 
 FAR = 1e3
 """Value around a picture; patches that contain it are similar to none inside."""
-BAND = 4096
+BAND = 512
 """Number of patches that are denoised at once, which bounds the memory."""
 
 
@@ -63,8 +63,10 @@ def _step(noisy: Tensor, guide: Tensor, sigma: float, options: Options, formula:
     """Denoise a picture (C, H, W), with families from the guide."""
     side, (channels, height, width) = options.side, noisy.shape
     extra = [-(length - side) % options.stride for length in (height, width)]
+    is_own_guide = guide is noisy
     noisy, guide = (F.pad(image[None], (0, extra[1], 0, extra[0]), mode="replicate")[0] for image in (noisy, guide))
-    patches, guides = (_patches(image, side) for image in (noisy, guide))
+    patches = _patches(noisy, side)
+    guides = patches if is_own_guide else _patches(guide, side)
     total, count = torch.zeros_like(patches), torch.zeros(len(patches), 1)
     for similar in _similar(guide[: options.compared], options):
         shape = (*similar.shape, channels, -1)
