@@ -14,7 +14,7 @@ from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
 from dipddpm.core.config.paths import with_absolute_paths
 from dipddpm.core.config.presets import PRESETS
 from dipddpm.core.config.run import KINDS, VERSION, AnyRun, HybridRun, ImageRun, RunConfig
-from dipddpm.core.config.tasks import RENAMED, Deblur, Denoise, Superres, TaskOptions, parse_task
+from dipddpm.core.config.tasks import ESTIMATED, RENAMED, TASKS, Denoise, TaskOptions, parse_task
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic, records
 
@@ -31,7 +31,7 @@ def describe(kind: str, method: str | None = None, task: str | None = None) -> l
     options = [field for field in fields(run) if field.key != "version"]
     for name, section in _sections(run, method, task).items():
         options += fields(section, prefix=f"{name}.")
-        if section in {Denoise, Superres, Deblur} and issubclass(run, ImageRun):
+        if section in map(TASKS.get, ESTIMATED) and issubclass(run, ImageRun):
             options = [_estimated(field) if field.key == "task.noise" else field for field in options]
     return options
 

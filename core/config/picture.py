@@ -37,7 +37,11 @@ class PictureMethod:
     tasks: tuple[str, ...]
     """Names of the tasks that it supports."""
     automatic: tuple[str, ...]
-    """Names of the tasks for which `auto` tries it: not where it would take most of the time and hardly ever wins."""
+    """Names of the tasks for which `auto` tries it.
+
+    DIP and what contains it take minutes for what the others do in seconds, and the patch prior was better in every
+    measurement of both (docs/patch-prior.md), so they are used only where they are named.
+    """
     extra: str = ""
     """The optional package that it needs; empty if it needs none."""
     needs_prior: bool = False
@@ -47,9 +51,7 @@ class PictureMethod:
 ALL_TASKS = ("denoise", "inpaint", "superres", "deblur")
 _DENOISE, _INPAINT, _SUPERRES, _DEBLUR = (("denoise",), ("inpaint",), ("superres",), ("deblur",))
 PICTURE_METHODS: dict[str, PictureMethod] = {
-    "dip": PictureMethod(
-        "Deep Image Prior: an untrained network fitted to the picture", ALL_TASKS, _INPAINT + _SUPERRES + _DEBLUR
-    ),
+    "dip": PictureMethod("Deep Image Prior: an untrained network fitted to the picture", ALL_TASKS, ()),
     "patch-prior": PictureMethod(
         "a small diffusion model of drawn dead leaves, applied patch by patch", ALL_TASKS, ALL_TASKS, needs_prior=True
     ),

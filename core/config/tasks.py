@@ -121,6 +121,8 @@ class Deblur(TaskOptions, tag="deblur", frozen=True):
 
 Task: TypeAlias = Denoise | Inpaint | Superres | Deblur
 TASKS: dict[str, type[TaskOptions]] = by_tag(Task)
+ESTIMATED = ("denoise", "deblur")
+"""The tasks of given pictures whose noise is estimated unless it is named; in the others, known pixels are exact."""
 
 
 class RestorerOptions(Section, frozen=True):
@@ -138,8 +140,8 @@ class RestorerOptions(Section, frozen=True):
 def parse_task(text: str, *, given: bool = False) -> Task:
     """Parse `name:option=value,option=value`.
 
-    The task of a picture that is `given` damaged has unknown noise unless the text says something about noise; only the
-    known pixels of an `inpaint` task have none. Raises UserError for an unknown name and for a value out of bounds.
+    The noise of a picture that is `given` damaged is unknown unless the text says something about it; only the pixels
+    of `inpaint` and `superres` are taken as exact. Raises UserError for an unknown name and for a value out of bounds.
     """
     name, _, options = text.strip().partition(":")
     if name not in TASKS:
@@ -167,7 +169,7 @@ def parse_task(text: str, *, given: bool = False) -> Task:
             remedy = near if near.startswith("Did") else f"It has {_choices(name)}."
             raise UserError(f"The task {name} has no option {key!r}.", remedy)
         values[key], last = value, key
-    if given and name != "inpaint" and not values.keys() & {field.key for field in fields(TaskOptions)}:
+    if given and name in ESTIMATED and not values.keys() & {field.key for field in fields(TaskOptions)}:
         values["noise"] = "unknown"
     return cast(Task, convert(values, Task, fields(TASKS[name]), strict=False))
 

@@ -22,6 +22,7 @@ from dipddpm.core.config import (
     TaskOptions,
     methods_for,
 )
+from dipddpm.core.config.tasks import ESTIMATED
 from dipddpm.core.errors import UserError, suggest
 
 BASIC_OPTIONS = (
@@ -215,7 +216,7 @@ class Draft:
     def estimates_noise(self) -> bool:
         """True if nothing is said about the noise of a picture that is given damaged; its known pixels have none."""
         noise = self.typed.get("task.noise", "unknown")
-        return self._is_given and self.task != "inpaint" and noise == "unknown" and NOISE_LEVELS.isdisjoint(self.typed)
+        return self._is_given and self.task in ESTIMATED and noise == "unknown" and NOISE_LEVELS.isdisjoint(self.typed)
 
     def set_value(self, field: Field, text: str) -> None:
         """Set an option; its preset or default value counts as not set."""

@@ -70,16 +70,12 @@ class Trial:
 
     @property
     def best(self) -> str:
-        """The candidate with the least held-out error; of those that can't be told apart from it, the first.
-
-        Raises UserError if no candidate could restore the picture.
-        """
+        """The candidate with the least held-out error. Raises UserError if none could restore the picture."""
         usable = {name: tried for name, tried in self.tried.items() if not tried.failed}
         if not usable:
             reasons = " ".join(dict.fromkeys(tried.failed for tried in self.tried.values()))
             raise UserError(f"No method could restore the picture. {reasons}", "Name another method.")
-        least = min(usable.values(), key=lambda tried: tried.error)
-        return next(name for name, tried in usable.items() if tried.as_good_as(least))
+        return min(usable, key=lambda name: usable[name].error)
 
     def predict(self, case: Case, restored: Tensor, parts: Tensor | None) -> Prediction | None:
         """Predict the PSNR of the restoration of the whole picture by the best candidate; None if nothing can be said.

@@ -11,9 +11,6 @@ from torch import Tensor
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.methods.trial.splits import Split
 
-TIE = 0.02
-"""Largest difference, as a share of an error, that two candidates may have to count as equally good: 0.1 dB."""
-
 
 class Tried(msgspec.Struct):
     """A candidate's errors in a trial: mean squares, on the scale [0, 1]."""
@@ -42,12 +39,6 @@ class Tried(msgspec.Struct):
             blocks=split.blocks(images).tolist(),
             residual=misfit.item(),
         )
-
-    def as_good_as(self, other: Tried) -> bool:
-        """Return whether this error exceeds the other one by less than the noise of the difference and `TIE`."""
-        difference = torch.tensor(self.blocks) - torch.tensor(other.blocks)
-        noise = float(difference.std(correction=0)) * math.sqrt(len(difference))
-        return float(difference.sum()) <= min(noise, TIE * abs(other.error))
 
     @property
     def error_deviation(self) -> float:

@@ -117,7 +117,7 @@ def test_parse_task_names_option_out_of_bounds(text: str) -> None:
     ("text", "written"),
     [
         ("denoise", "denoise:noise=unknown"),
-        ("superres:factor=3", "superres:factor=3,noise=unknown"),
+        ("superres:factor=3", "superres:factor=3,sigma=0"),
         ("deblur:width=2", "deblur:kernel=gaussian,width=2,noise=unknown"),
         ("inpaint:mask=m.png", "inpaint:mask=m.png,sigma=0"),
         ("inpaint:mask=m.png,noise=unknown", "inpaint:mask=m.png,noise=unknown"),

@@ -22,7 +22,6 @@ from dipddpm.core.methods.trial.clipping import (
 from dipddpm.core.methods.trial.features import Features
 from dipddpm.core.methods.trial.prediction import Model, models, predict
 from dipddpm.core.methods.trial.rehearsal import Rehearsal
-from dipddpm.core.methods.trial.tried import Tried
 
 MODEL = Model(intercept=-1.0, weights={"base": 1.0}, methods={"nlm": 2.0}, deviations={"": 1.5, "nlm": 0.5}, scale=2.0)
 KNOWN = torch.ones(1, 1, 64, 64)
@@ -111,11 +110,3 @@ def test_only_noisy_pictures_are_rehearsed(operator: Operator, sigma: float, *, 
     images = torch.full((1, 1, 64, 64), 0.5)
     case = Case(images, Degradation(operator, GaussianNoise(sigma)), (1, 1, 64, 64))
     assert (Rehearsal.of(case, images) is not None) == rehearsed
-
-
-def test_candidates_tie_where_neither_noise_nor_size_separates_them() -> None:
-    least = Tried(error=1.0, blocks=[0.5, 0.5])
-    assert Tried(error=1.01, blocks=[0.52, 0.49]).as_good_as(least)
-    assert not Tried(error=1.01, blocks=[0.505, 0.505]).as_good_as(least)
-    assert not Tried(error=1.1, blocks=[0.9, 0.2]).as_good_as(least)
-    assert least.as_good_as(least)
