@@ -31,7 +31,7 @@ def describe(kind: str, method: str | None = None, task: str | None = None) -> l
     options = [field for field in fields(run) if field.key != "version"]
     for name, section in _sections(run, method, task).items():
         options += fields(section, prefix=f"{name}.")
-        if section in map(TASKS.get, ESTIMATED) and issubclass(run, ImageRun):
+        if section in [TASKS[name] for name in ESTIMATED] and issubclass(run, ImageRun):
             options = [_estimated(field) if field.key == "task.noise" else field for field in options]
     return options
 
