@@ -28,6 +28,8 @@ _RING, _WIDE_RING = 2, 4
 _STRONG = 15 / 255
 """Standard deviation of noise above which the mean of narrow surroundings is too uncertain."""
 _MAX_SLOPE = 0.3
+_SATURATED = 0.5 / 255
+"""Distance of a mean from black or white below which surroundings are saturated, so that they show no noise."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,9 @@ def _gather(
     number = number.ravel()[kept]
     mean = around(known).ravel()[kept] / number
     variance = around(known * known).ravel()[kept] / number - mean**2
+    exposed = np.minimum(np.abs(mean), np.abs(mean - 1)) > _SATURATED
+    if exposed.sum() >= ENOUGH:
+        patches, mean, variance = patches[exposed], mean[exposed], variance[exposed]
     return patches, mean, variance, max(1.0, len(kept) * side * side / len(indices))
 
 

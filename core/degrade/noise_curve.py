@@ -23,6 +23,8 @@ _GAIN_BOUNDS = math.log(1e-5), math.log(1.0)
 _VARIANCE_BOUNDS = 2 * math.log(0.1 / 255), 2 * math.log(130 / 255)
 _LARGEST_UNBOUNDED = 2 * math.log(4.0)
 """Log of the largest variance of noise that isn't clipped; clipping leaves nothing of such noise to estimate."""
+_CLIPPING = 20.0
+"""Largest ratio of the variance of noise to that which clipping leaves."""
 _FLOOR = 0.025
 """Relative error of a variance that doesn't shrink with the number of values."""
 _TEXTURED = 0.5
@@ -68,23 +70,6 @@ class Curve:
             center, sigma = self._centers()
             means, variances = (clipped_moments if limits == "clipped" else _inside_moments)(center, sigma)
         return np.interp(mean, means, variances) + rounding
-
-    def center(self, mean: Array, limits: Range) -> Array:
-        """Return the mean of the noise before clipping, given that of stored values."""
-        if limits == "unbounded":
-            return mean
-        center, sigma = self._centers()
-        return np.interp(mean, (clipped_moments if limits == "clipped" else _inside_moments)(center, sigma)[0], center)
-
-    def extreme(self, center: Array, value: int) -> Array:
-        """Return the probability that a value of this mean before clipping is clipped to `value`, 0 or 1."""
-        if self._counts_photons:
-            intensity = np.maximum(center, 0) / self.gain
-            counts: Array = poisson.sf(math.ceil(1 / self.gain) - 1, intensity) if value else np.exp(-intensity)
-            return counts
-        sigma = np.sqrt(np.maximum(self.gain * np.maximum(center, 0) + self.offset, 1e-10))
-        probability: Array = ndtr((center - 1 if value else -center) / sigma)
-        return probability
 
     def _centers(self) -> tuple[Array, Array]:
         """Return means before clipping, from far below 0 to far above 1, and the standard deviations there."""
@@ -146,7 +131,7 @@ def fit_curve(moments: Moments, kind: CurveKind, limits: Range, rounding: float)
     def residuals(logs: Array) -> Array:
         trial = curve(logs)
         # Where clipping leaves hardly any noise, the ratio of variances says little.
-        least = 0.15 * (trial.gain * np.clip(mean, 0, 1) + trial.offset)
+        least = 0.15 * (trial.gain * np.clip(mean, 0, 1) + trial.offset) + 1e-9
         result: Array = np.log((variance + least) / (trial.variance(mean, limits, rounding) + least)) / error
         return result
 
@@ -163,6 +148,8 @@ def fit_curve(moments: Moments, kind: CurveKind, limits: Range, rounding: float)
     low, high = np.array(bounds).T
     if limits == "unbounded" and kind != "poisson":
         high[-1] = _LARGEST_UNBOUNDED
+    if kind != "poisson":  # a far larger level would make all variances, however different, fit equally
+        high[-1] = min(high[-1], max(low[-1] + 0.3, math.log(_CLIPPING * variance.max())))
     fits = (
         least_squares(
             residuals,

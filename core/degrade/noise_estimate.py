@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.special import softmax
@@ -30,26 +31,34 @@ Kind: TypeAlias = Literal["none", "gaussian", "poisson", "poisson-gaussian", "sa
 S = TypeVar("S", bound=np.generic)
 
 _TILE = 128
+_LARGEST = 1e4
+"""Largest magnitude of values; larger ones are far from any picture, and their squares would overflow."""
 _MAX_VALUES = 1_200_000
 """Number of values above which only a part of a picture is measured."""
 QUIET = 1.5
 """Level in grey levels below which a picture counts as (nearly) free of noise."""
 _MIN_HIT = 0.002
 """Least share of impulses; fewer black or white dots may belong to the picture."""
-_CLIPPED = 3.0
-"""Ratio of the black and white dots to those that clipped noise explains, above which they are impulses."""
-_FLAT = 0.3
-"""Share of the values among which impulses are counted: those with the flattest surroundings."""
-_DISTINCT = 0.5
-"""Ratio of the noise without black and white values to that with them, below which these are no part of it."""
+_WINDOW = 9
+"""Side in pixels of the surroundings with which black and white dots are compared."""
+_OTHERS = 0.25
+"""Least share of other values in these surroundings."""
+_FAR = 0.1
+"""Least distance of their mean from black or white."""
+_DEVIATIONS = 3.5
+"""Least such distance as a multiple of their standard deviation; so few values of other noise are as far away."""
+_ONE_SIDED = 0.1
+"""Least ratio of black to white dots or of white to black ones; impulses have both in equal numbers."""
 _MAX_COUNTS = 120
 """Largest number of levels at which files of 8 bits still show whether they are spaced as photon counts."""
+_GREY = 1.5 / 255
+"""Spacing of levels below which they are the grey levels of the file."""
 _NEAR = 0.2
 """Relative difference of the spacing of levels and the variance of one photon, below which the levels are counts."""
 _COUNTS = 15.0
 """Misfit by which such levels favour Poisson noise."""
-_UNEXPLAINED = 0.4
-"""Least share of impulses, for each unit of the variance of other noise: the shape of strong noise is less certain."""
+_OVERCONFIDENCE = 1.5
+"""Factor that reduces misfits such that answers with certainty p are right in about a share p of the tuning cases."""
 _ENOUGH = 300
 """Least number of values among which impulses are counted."""
 _CORRELATED = 5.0
@@ -147,13 +156,15 @@ def estimate_noise(y: Tensor, measured: Tensor) -> NoiseEstimate:
     variance of flat patches against their brightness tells Gaussian noise from Poisson noise (Foi et al., IEEE TIP
     2008). Impulses are black and white dots that clipped noise doesn't explain. The constants were chosen on drawn
     noise of 5 to 75 grey levels and of 5 to 200 photons, on the pictures coffee, chelsea, motorcycle, brick, grass,
-    clock and moon of scikit-image.
+    clock and moon of scikit-image; those for impulses and for certainty also on coffee, chelsea, clock and moon made
+    darker, brighter, and with black and white surroundings.
 
     Raises UserError if no block of 3x3 pixels is measured.
     """
     planes = y.detach().cpu().numpy().astype(np.float32)
     known = measured.detach().cpu().numpy() > 0
-    planes, known = _sample(planes), _sample(known)
+    planes, known = _sample(planes), _sample(known & np.isfinite(planes))
+    planes = np.where(known, np.clip(planes, -_LARGEST, _LARGEST), 0)
     values = planes[known]
     levels = values * 255
     rounding = 1 / 12 / 255**2 if np.abs(levels - np.round(levels)).max(initial=0) < 1e-3 else 0.0
@@ -161,12 +172,15 @@ def estimate_noise(y: Tensor, measured: Tensor) -> NoiseEstimate:
     extremes = known & ((planes == 0) | (planes == 1))
     flat = measure_flat_patches(planes, known)
     if flat is None:
-        sigma = float(estimate_sigma(y[None], measured[None])[0]) * 255
+        cleaned, mask = torch.from_numpy(planes), torch.from_numpy(known.astype(np.float32))
+        sigma = float(estimate_sigma(cleaned[None], mask[None])[0]) * 255
         return NoiseEstimate("gaussian", sigma, lower=sigma / 2, upper=2 * sigma, certainty=_UNSURE)
-    without, curve = _smooth(flat, limits, rounding, _spacing(values))
-    if extremes.sum() <= _MIN_HIT / 2 * known.sum() or limits == "unbounded":
+    spacing = _spacing(values)
+    without = _smooth(flat, limits, rounding, spacing)
+    counts = without.kind == "poisson" and _counted(spacing, 1 / without.photons)
+    if counts or extremes.sum() <= _MIN_HIT / 2 * known.sum() or limits == "unbounded":
         return without
-    return _impulses(planes, known, curve, rounding) or without
+    return _impulses(planes, known, rounding) or without
 
 
 def _sample(planes: NDArray[S]) -> NDArray[S]:
@@ -190,41 +204,46 @@ def _spacing(values: NDArray[np.float32]) -> float:
     for _ in range(3):  # refine what was rounded to grey levels
         counts = np.round(levels / spacing)
         spacing = float(levels @ counts / (counts @ counts))
-    return spacing if np.abs(levels - spacing * counts).max() * 255 < 0.6 else 0.0
+    return spacing if spacing > _GREY and np.abs(levels - spacing * counts).max() * 255 < 0.6 else 0.0
 
 
-def _smooth(flat: FlatPatches, limits: Range, rounding: float, spacing: float) -> tuple[NoiseEstimate, Curve]:
-    """Return the noise, if there are no impulses, and its curve."""
+def _counted(spacing: float, gain: float) -> bool:
+    """Return whether values are spaced as photon counts of this gain are."""
+    return spacing > 0 and abs(math.log(gain / spacing)) < _NEAR
+
+
+def _smooth(flat: FlatPatches, limits: Range, rounding: float, spacing: float) -> NoiseEstimate:
+    """Return the noise, if there are no impulses."""
     observed = 255 * math.sqrt(float(np.median(flat.moments.variance)))
     if observed < _NOTHING:
-        return NoiseEstimate("none", observed, upper=_OWN, certainty=0.99), Curve(0.0, 0.0)
+        return NoiseEstimate("none", observed, upper=_OWN, certainty=0.99)
     kinds: tuple[CurveKind, ...] = ("gaussian", "poisson", "poisson-gaussian")
     fits = {kind: fit_curve(flat.moments, kind, limits, rounding) for kind in kinds}
     misfits = np.array([fits[kind][1] + PENALTY[kind] for kind in kinds])
-    if spacing and abs(math.log(fits["poisson"][0].gain / spacing)) < _NEAR:
-        misfits[kinds.index("poisson")] -= _COUNTS
+    if _counted(spacing, fits["poisson"][0].gain):
+        misfits[kinds.index("poisson")] = misfits.min() - _COUNTS
     # Misfits beyond the number of variances show that the errors are larger than assumed.
     scale = max(1.0, misfits.min() / len(flat.moments.mean))
-    chances = softmax(-misfits / 2 / scale)
+    chances = softmax(-misfits / 2 / scale / _OVERCONFIDENCE)
     kind = kinds[int(chances.argmax())]
     curve = fits[kind][0]
     level, certainty = _level(fits["gaussian"][0]), float(chances.max())
     correlated = flat.colouring > _CORRELATED and 255 * flat.deviation > _COLOURED
     if level < QUIET and not correlated:
-        return NoiseEstimate("none", level, upper=level + _OWN, certainty=0.95), curve
+        return NoiseEstimate("none", level, upper=level + _OWN, certainty=0.95)
     if correlated:
         level = 255 * flat.deviation
         low, high = level / 2, 2 * level
-        return NoiseEstimate("gaussian", level, lower=low, upper=high, certainty=_UNSURE, correlated=True), curve
+        return NoiseEstimate("gaussian", level, lower=low, upper=high, certainty=_UNSURE, correlated=True)
     error = _QUANTILE * math.hypot(_SYSTEMATIC, 1 / math.sqrt(2 * flat.moments.count.sum()))
     if kind == "poisson":
         photons = 1 / curve.gain
         low, high = photons * (1 - 2 * error), photons * (1 + 2 * error)
-        return NoiseEstimate(kind, photons=photons, lower=low, upper=high, certainty=certainty), curve
+        return NoiseEstimate(kind, photons=photons, lower=low, upper=high, certainty=certainty)
     sigma = _level(curve)
     low, high = math.sqrt(max(0, (sigma * (1 - error)) ** 2 - _OWN**2)), sigma * (1 + error)
     photons = 1 / curve.gain if kind == "poisson-gaussian" else 0.0
-    return NoiseEstimate(kind, sigma, photons, lower=low, upper=high, certainty=certainty), curve
+    return NoiseEstimate(kind, sigma, photons, lower=low, upper=high, certainty=certainty)
 
 
 def _level(curve: Curve) -> float:
@@ -232,55 +251,44 @@ def _level(curve: Curve) -> float:
     return 255 * math.sqrt(curve.offset)
 
 
-def _impulses(
-    planes: NDArray[np.float32], known: NDArray[np.bool_], smooth: Curve, rounding: float
-) -> NoiseEstimate | None:
+def _impulses(planes: NDArray[np.float32], known: NDArray[np.bool_], rounding: float) -> NoiseEstimate | None:
     """Return the impulses, or None if clipped noise or the picture itself explains the black and white values.
 
-    `smooth` is the curve of the noise if there are no impulses; the curve of the values without the extremes explains
-    fewer of them. Only values with flat surroundings that are neither dark nor bright are counted, and only those
-    without a neighbour of the same extreme: impulses are independent of each other, so this changes their share as
-    little as that of clipped noise, while it excludes black or white parts of the picture.
+    Black and white values are counted apart, each where the other values around are so far from it, in multiples of
+    their spread, that hardly any noise reaches it. Black or white parts of the picture say nothing: values with a
+    neighbour of the same extreme aren't counted. Since impulses are independent, that doesn't change their share.
     """
     others = known & (planes > 0) & (planes < 1)
     flat = measure_flat_patches(planes, others)
     if flat is None:
         return None
     curve, _ = fit_curve(flat.moments, "gaussian", "inside", rounding)
-    # Without impulses both curves are alike.
-    distinct = curve.offset < _DISTINCT**2 * (smooth.gain / 2 + smooth.offset)
     number, total, squares = (
-        uniform_filter(others * planes**power, size=(1, 9, 9), mode="constant") for power in range(3)
+        uniform_filter(others * planes**power, size=(1, _WINDOW, _WINDOW), mode="constant") for power in range(3)
     )
     mean = total / np.maximum(number, 0.01)
-    spread = squares / np.maximum(number, 0.01) - mean**2
-    usable = known & (number > 0.1) & (mean > 0.2) & (mean < 0.8)
-    if not usable.any():
-        return None
-    usable &= spread <= np.quantile(spread[usable], _FLAT)
-    hit = excess = explained = 0.0
+    spread = np.maximum(squares / np.maximum(number, 0.01) - mean**2, curve.offset)
+    shares: list[float] = []
     counted = 0
     for value in (0, 1):
         here = (planes == value) & known
         neighbours = uniform_filter(here.astype(np.float32), size=(1, 3, 3), mode="constant") * 9 - here
         far = np.abs(mean - value)
-        alone = usable & (neighbours < 0.5) & (far >= np.quantile(far[usable], 0.5))
-        if alone.sum() < _ENOUGH:
-            return None
-        near = mean[alone].astype(np.float64)
-        clipped, whole = (float(each.extreme(each.center(near, "inside"), value).mean()) for each in (curve, smooth))
-        share = float(here[alone].mean())
-        hit += max(0.0, share - clipped) / (1 - clipped)
-        most = clipped if distinct else max(clipped, whole)
-        excess += share - most
-        explained += most
-        counted += int(alone.sum())
-    chance = 3 * math.sqrt(2 * explained / counted)
-    if excess - chance < max(_MIN_HIT, _UNEXPLAINED * (smooth.gain / 2 + smooth.offset), (_CLIPPED - 1) * explained):
+        apart = (far > _FAR) & (far > _DEVIATIONS * np.sqrt(spread))
+        counting = known & (number > _OTHERS) & (neighbours < 0.5) & apart
+        if counting.sum() < _ENOUGH:
+            continue
+        shares.append(float(here[counting].mean()))
+        counted += int(counting.sum())
+    if not shares:
+        return None
+    factor = 2 / len(shares)  # one extreme counts for both, if nothing is known about the other
+    hit = factor * sum(shares)
+    if hit < _MIN_HIT or min(shares) < _ONE_SIDED * max(shares):
         return None
     sigma = _level(curve)
-    error = _QUANTILE * math.hypot(math.sqrt(hit / counted), 0.03 * hit + 0.2 * explained)
-    certainty = 1 - 0.5 * (_MIN_HIT / hit) - 0.5 * ((_CLIPPED - 1) * explained / hit) ** 2
+    error = _QUANTILE * math.hypot(math.sqrt(factor * hit / counted), 0.03 * hit)
     low, high = max(0.0, hit - error), min(1.0, hit + error)
     gaussian = sigma if sigma > QUIET else 0.0
-    return NoiseEstimate("salt-and-pepper", gaussian, hit=hit, lower=low, upper=high, certainty=max(0.5, certainty))
+    certainty = 1 - 0.5 * _MIN_HIT / hit
+    return NoiseEstimate("salt-and-pepper", gaussian, hit=hit, lower=low, upper=high, certainty=certainty)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image
 from skimage import data
@@ -101,6 +102,25 @@ def test_impulses_with_gaussian_noise(hit: float, sigma: float) -> None:
     assert "Impulses at" in found.sentence
 
 
+@pytest.mark.parametrize("hit", [0.01, 0.2, 0.5])
+@pytest.mark.parametrize("surroundings", [0.0, 1.0])
+@pytest.mark.parametrize("brightness", [0.4, 1.0])
+def test_impulses_in_pictures_with_black_and_white_parts(hit: float, surroundings: float, brightness: float) -> None:
+    rows, columns = np.ogrid[:256, :256]
+    inside = (rows - 128) ** 2 + (columns - 128) ** 2 < 100**2
+    found = estimated(stored(with_impulses(np.where(inside, CLOCK * brightness, surroundings), hit)))
+    assert found.kind == "salt-and-pepper"
+    assert found.hit == pytest.approx(hit, rel=0.15)
+
+
+def test_black_and_white_parts_are_no_impulses() -> None:
+    rng = np.random.default_rng(0)
+    dark = np.pad(COFFEE[:, :128, :128], ((0, 0), (64, 64), (64, 64)))
+    for photons in (5, 30):
+        assert estimated(stored(rng.poisson(dark * photons) / photons)).kind == "poisson"
+    assert estimated(stored(gaussian(dark, 20))).kind == "gaussian"
+
+
 def test_intact_picture_has_hardly_any_noise() -> None:
     found = estimated(stored(CLOCK))
     assert found.kind == "none"
@@ -165,6 +185,25 @@ def test_any_values_give_a_finite_estimate(
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])
 def test_constant_pictures_have_no_noise(value: float) -> None:
     assert estimated(torch.full((1, 64, 64), value)).kind == "none"
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    arrays(
+        np.float32, st.tuples(st.integers(1, 3), st.integers(1, 24), st.integers(1, 24)), elements=st.floats(width=32)
+    ),
+    st.booleans(),
+)
+@pytest.mark.filterwarnings("error")
+def test_floats_of_any_size_give_a_finite_estimate(values: NDArray[np.float32], missing: bool) -> None:
+    y = torch.from_numpy(values)
+    try:
+        found = estimated(y, torch.zeros_like(y) if missing else None)
+    except UserError as error:
+        assert "noise level can't be estimated" in error.problem
+        return
+    assert np.isfinite([found.sigma, found.photons, found.hit, found.lower, found.upper]).all()
+    assert 0 <= found.certainty <= 1
 
 
 def test_large_picture_is_sampled() -> None:
