@@ -1,6 +1,6 @@
 """Benchmark of predicted PSNRs: restorations of pictures that are in no fit, predicted without their truth.
 
-The program estimates the noise of noisy pictures. In the fit, some are told.
+The program estimates the noise of noisy pictures. In the fit, some levels are known.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ PHOTOGRAPHS: dict[Purpose, tuple[str, ...]] = {
 """Pictures of scikit-image, none of which is in both sets; `camera` and `astronaut` are in neither."""
 LEAVES, FEWER_LEAVES = 0.4, 0.15
 """The share of drawn dead leaves among the pictures; where resolution is lost, since half of them are out of focus."""
-TOLD = 0.3
-"""The share of noisy pictures in the fit whose level is told."""
+KNOWN_LEVELS = 0.3
+"""The share of noisy pictures in the fit whose level is known."""
 METHODS = {
     "denoise": ("nlm", "tv", "wavelet", "nl-bayes"),
     "random mask": ("kriging", "biharmonic"),
@@ -225,11 +225,11 @@ def damage(number: int, purpose: Purpose) -> Damaged:
     large = not dip and kind in ("denoise", "text mask") and method != "kriging" and rng.random() < 0.2
     side = DIP_SIDE if dip else LARGE if large else SIDE
     picture, truth = draw_picture(rng, purpose, side, FEWER_LEAVES if kind in ("superres", "deblur") else LEAVES)
-    sigma, noise_error, told = 0.0, 0.0, True
+    sigma, noise_error, level_known = 0.0, 0.0, True
     operator: Operator = Identity()
     if kind == "denoise":
         sigma = math.exp(rng.uniform(math.log(5), math.log(75))) / 255
-        told = rng.random() < TOLD and purpose == "fit"
+        level_known = rng.random() < KNOWN_LEVELS and purpose == "fit"
     elif kind.endswith("mask"):
         known = rng.random((side, side)) >= rng.uniform(0.3, 0.7) if kind == "random mask" else ~text(rng, side)
         operator = Mask(torch.from_numpy(known).float()[None, None])
@@ -244,7 +244,7 @@ def damage(number: int, purpose: Purpose) -> Damaged:
     given = measured * operator.measured(measured)
     n, c, h, w = truth.shape
     noise: Noise = GaussianNoise(sigma)
-    if not told:
+    if not level_known:
         noise, noise_error = estimated(given)
     case = Case(given, Degradation(operator, noise), (n, c, h, w), number)
     corners = tuple((int(top), int(left)) for top, left in rng.integers(0, side - SIDE + 1, (2, 2))) if large else ()
