@@ -163,7 +163,7 @@ def test_photo_comes_back_upright_with_profile_and_exif(tmp_path: Path, orientat
 def test_png_keeps_texts_gamma_and_resolution(tmp_path: Path) -> None:
     info = PngImagePlugin.PngInfo()
     info.add_text("Author", "Somebody")
-    info.add_itxt("Title", "Ünïcode", "de", "Titel", zip=True)
+    info.add_itxt("Title", "Ünïcode", "de", "Title", zip=True)
     info.add(b"gAMA", (45455).to_bytes(4, "big"))
     Image.fromarray(_values(8, 4)).save(tmp_path / "a.png", pnginfo=info, dpi=(72, 72))
     with Image.open(tmp_path / "a.png") as before, Image.open(back(tmp_path / "a.png")) as after:
