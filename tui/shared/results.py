@@ -46,8 +46,12 @@ def _single(
     lines = [f"Restored picture: {_path(run, saved)}", f"Method: {quality.method}{others}"]
     lines += [f"Noise: {event.text}" for event in logged if isinstance(event, events.NoiseEstimated)][-1:]
     known = _as_quality(quality)
+    measured = [event for event in logged if isinstance(event, events.PsnrMeasured)]
+    if measured:
+        lines.append(f"PSNR: {measured[-1].mean:.2f} dB against the truth")
     if known.prediction_text:
-        lines.append(f"Predicted PSNR: {known.prediction_text} in 9 of 10 cases; the truth is not known")
+        end = "" if measured else "; the truth is not known"
+        lines.append(f"Predicted PSNR: {known.prediction_text} in 9 of 10 cases{end}")
     lines.append(f"Left over: {known.misfit_text} grey levels")
     return [*lines, _more(run)]
 

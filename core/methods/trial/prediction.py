@@ -13,6 +13,10 @@ from dipddpm.core.methods.trial.features import Features
 
 ASSET = "prediction.json"
 """The file of fitted models in the package's assets; `scripts/calibrate_prediction.py` makes it."""
+MOST = 55.0
+"""PSNRs from here on, in dB, aren't predicted where no pixel is exact: rounding to 8 bits alone makes 59."""
+EXACT = ("inpaint", "holes")
+"""Kinds of damage whose known pixels may be exact."""
 NOMINAL = (0.05, 0.5, 0.95)
 DOUBT = 0.5
 """Factor on the standard error of an unbiased estimate, since most noise levels are estimated better than they claim.
@@ -73,6 +77,8 @@ def models() -> dict[str, Model]:
 
 
 def predict(features: Features, method: str, *, final: bool) -> Prediction | None:
-    """Predict the PSNR from features; None for a kind of damage for which no model was fitted."""
+    """Predict the PSNR from features; None without a model for this kind of damage, and far outside of its fit."""
     model = models().get(features.kind if final else f"{features.kind} trial")
-    return model.predict(features, method) if model else None
+    prediction = model.predict(features, method) if model else None
+    absurd = prediction and prediction.psnr >= MOST and features.kind not in EXACT
+    return None if absurd else prediction
