@@ -99,11 +99,11 @@ def make(source: Path, folder: Path = reference.FOLDER / reference.LEAVES) -> No
             )
         finished = events.EpochFinished(
             epoch=epoch, step=step, loss=row["loss"], best=epoch == epochs, seconds=seconds,
-            images_per_second=images / seconds,
+            images_per_second=images / max(seconds, 1e-3),
         )  # fmt: skip
         append(finished, began + row["seconds"])
         append(
-            events.Step(step=step, epoch=epoch, loss=row["loss"], images_per_second=images / seconds),
+            events.Step(step=step, epoch=epoch, loss=row["loss"], images_per_second=images / max(seconds, 1e-3)),
             began + row["seconds"],
         )
     denoiser = TrainedModel.of_run(folder).denoiser()

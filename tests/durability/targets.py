@@ -122,7 +122,8 @@ def config_file(content: bytes) -> None:
     assert configs.load(path) == config
     configs.experiment_path(config)
     assert config.kind and config.method
-    Draft.from_config(config).command()
+    with contextlib.suppress(UserError):  # a run of given pictures may name none
+        Draft.from_config(config).command()
 
 
 def stored_records(content: bytes) -> None:

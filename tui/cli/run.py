@@ -14,7 +14,6 @@ import typer
 from dipddpm.core import config as configs
 from dipddpm.core.config import HYBRIDS, PRESETS, TASKS, AnyRun, HybridRun
 from dipddpm.core.data.catalogue import CATALOGUE
-from dipddpm.core.data.given import expand_given
 from dipddpm.core.errors import UserError
 from dipddpm.core.export.mirror import refuse_mirror, request_mirror
 from dipddpm.core.launch import local, preflight, results, submit
@@ -144,7 +143,7 @@ class RunOptions(NewRun):
             "data.dataset": self.dataset,
             "images.indices": self.images and _index_range(self.images),
             "images.files": tuple(map(str, self.image or ())) or None,
-            "images.given": expand_given(list(map(str, self.given))) if self.given else None,
+            "images.given": self._given(),
             "images.truth": tuple(map(str, self.truth or ())) or None,
             "task.mask": self.mask and str(self.mask),
         }
@@ -159,6 +158,12 @@ class RunOptions(NewRun):
         if self.kind == "ddpm" and self.images is not None:
             problem = "ddpm trains on all images and takes no --images."
             raise UserError(problem, "Limit the training images with --set data.train_images=N.")
+
+    def _given(self) -> tuple[str, ...] | None:
+        """Return the given files, those of folders included. Raises UserError for a folder without pictures."""
+        from dipddpm.core.data.given import expand_given  # it loads numpy and Pillow
+
+        return expand_given(list(map(str, self.given))) if self.given else None
 
     def _prior_run(self) -> str | None:
         """Return the folder of the run that holds the prior, "" for a prior to train, None for the config's default."""

@@ -99,7 +99,8 @@ class GroupRestoration:
         if self.plan.candidates:
             yield from self._try_methods(case)
         self.method = self.method or self.plan.method
-        yield StageStarted(step=self.step, title=f"Restoring with {self.method}", stage=2, stages=2)
+        if self.job == 0 and self.work is None:
+            yield StageStarted(step=self.step, title=f"Restoring with {self.method}", stage=2, stages=2)
         yield from self._restore_tiles(case)
         self.result = self._finish(case, pad)
         self.canvas = self.spread_canvas = self.work = None
@@ -113,7 +114,7 @@ class GroupRestoration:
         total = PER_JOB * len(self.plan.candidates)
         for item in self.trial:
             if isinstance(item, Step):
-                self.step = max(self.step, total * item.step // max(1, len(self.trial)))
+                self.step = max(1, self.step, total * item.step // max(1, len(self.trial)))  # 0 is before all steps
                 yield Step(step=self.step, loss=item.loss)
             elif isinstance(item, MethodTried):
                 yield msgspec.structs.replace(item, step=self.step)
@@ -149,7 +150,7 @@ class GroupRestoration:
                 if isinstance(item, Step):
                     done = PER_JOB * item.step // len(work)
                     self.step = max(
-                        self.step, min(before + PER_JOB * self.job + done, before + PER_JOB * (self.job + 1) - 1)
+                        1, self.step, min(before + PER_JOB * self.job + done, before + PER_JOB * (self.job + 1) - 1)
                     )
                     yield Step(step=self.step, loss=item.loss, lr=item.lr)
                 elif isinstance(item, Message):

@@ -43,7 +43,6 @@ def test_completion_offers_commands_and_option_values(offered: Offered) -> None:
     assert offered("run", "hybrid", "--method", "") == list(HYBRIDS)
     assert offered("run", "hybrid", "--method", "g") == ["guided"]
     assert offered("run", "dip", "--preset", "") == list(PRESETS["dip"])
-    assert offered("restore-image", "a.png", "--preset", "") == list(PRESETS["image"])
     assert offered("restore-image", "a.png", "--method", "") == ["auto", *PICTURE_METHODS]
     assert offered("restore-image", "a.png", "--task", "inp") == ["inpaint"]
     assert "picture.tile=0" in offered("restore-image", "a.png", "--set", "picture.")
@@ -90,7 +89,7 @@ def test_completion_offers_runs_newest_first(offered: Offered, make: Maker, runs
     ids = [run.id for run in runs.runs()]
     assert offered("show", "") == [*ids, "last", "reference", "leaves"]
     assert offered("show", ids[1]) == [ids[1]]
-    assert offered("show", "l") == ["last"]
+    assert offered("show", "l") == ["last", "leaves"]
     assert offered("resume", "--runs-dir", "/nowhere", "2") == []
 
 

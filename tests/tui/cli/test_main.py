@@ -189,7 +189,7 @@ def test_run_dry_run_prints_loadable_config(kind: str, tmp_path: Path, runs: Run
         (["run", "ddpm", "--from", "reference"], "ddpm takes no trained prior"),
         (["run", "hybrid", "--epochs", "3", "--from", "reference"], "Leave out one of the two"),
         (["run", "hybrid", "--preset", "published", "--from", "reference"], "takes no trained prior"),
-        (["run", "hybrid", "--from", "nonesuch"], "no runs.*\n.*or take the one that ships: --from reference."),
+        (["run", "hybrid", "--from", "nonesuch"], "no runs.*\n.*or take one that ships: --from reference or leaves."),
         (["run", "dip", "--dataset", "/tmp"], "no data set '/tmp'.\nFor the images of a folder write folder:/tmp"),
         (["restore", "--task", "inpant"], "Did you mean inpaint?"),
         (["restore", "--method", "guidd"], "Did you mean guided?"),

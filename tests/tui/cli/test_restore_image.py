@@ -81,7 +81,7 @@ def test_a_given_noise_level_is_not_estimated(capsys: pytest.CaptureFixture[str]
         assert (task.noise, task.sigma) == ("gaussian", 7)
     enlarged = planned(capsys, "small.png", "--task", "superres").task
     assert isinstance(enlarged, Superres)
-    assert enlarged.noise == "unknown"
+    assert (enlarged.noise, enlarged.sigma) == ("gaussian", 0)
 
 
 @pytest.mark.parametrize(
