@@ -79,7 +79,7 @@ class Row:
 
     @property
     def key(self) -> Key:
-        """What the row measured."""
+        """The measured values of the row."""
         return self.picture, self.damage, self.size, self.method
 
 

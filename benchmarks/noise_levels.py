@@ -45,7 +45,7 @@ class Draw(msgspec.Struct, frozen=True, kw_only=True):
     found: str
     found_level: float
     inside: bool
-    """Whether the interval holds the true level."""
+    """True if the interval contains the true level."""
     certainty: float
     seconds: float
 

@@ -19,7 +19,7 @@ class PsnrMean(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """What is known about a restoration without a truth; None: unknown."""
+    """The measures of a restoration that need no truth; None for an unknown one."""
 
     residual: float
     """Misfit to the measurements, a root mean square in 8-bit grey levels."""

@@ -41,11 +41,11 @@ class GivenImages:
     truth: list[Tensor]
     """The true images, with as many channels as the given ones; empty if they aren't known."""
     pictures: list[GivenPicture]
-    """What is needed to write the restored images as files like the given ones."""
+    """The pictures as they were read, with the facts for writing restored ones like them."""
     loaded: DataLoaded
     """The event that identifies the given pictures and their truth."""
     messages: list[Message]
-    """What the user should know about the files."""
+    """Messages and warnings about the files."""
 
 
 def load_given(images: ImagesConfig, factor: int = 1) -> GivenImages:

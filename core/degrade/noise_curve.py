@@ -57,7 +57,7 @@ class Curve:
 
     @property
     def _counts_photons(self) -> bool:
-        """Whether the noise is that of so few photons that it differs from Gaussian noise of the same variance."""
+        """True if the noise is that of so few photons that it differs from Gaussian noise of the same variance."""
         return not self.offset and self.gain > 1 / _EXACT_BELOW
 
     def variance(self, mean: Array, limits: Range, rounding: float = 0.0) -> Array:

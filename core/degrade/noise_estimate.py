@@ -93,7 +93,7 @@ class NoiseEstimate:
     certainty: float = 1.0
     """The probability that the kind is right."""
     correlated: bool = False
-    """Whether the noise is correlated between neighbouring pixels, as in enlarged pictures and in JPEG files."""
+    """True if the noise is correlated between neighbouring pixels, as in enlarged pictures and in JPEG files."""
 
     @property
     def sentence(self) -> str:

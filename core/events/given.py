@@ -68,7 +68,7 @@ class TileRestored(Event, tag="tile_restored", frozen=True):
 
 
 class QualityPredicted(Event, tag="quality_predicted", frozen=True):
-    """What is known without a truth about the restoration of a given picture, whose index is `image`.
+    """The restoration of the given picture with the index `image`, measured and predicted without a truth.
 
     `residual` and `noise` are root mean squares in 8-bit grey levels: the misfit to the measurements, and the level of
     their noise. `spread` is the root mean square deviation of the restorations that were averaged, or None.

@@ -64,7 +64,7 @@ def load_batch(config: HybridRun, channels: int | None = None) -> Batch:
 
 
 def with_known_noise(case: Case, image: int = 0) -> tuple[Case, list[NoiseEstimated]]:
-    """Estimate the noise of a case if its task doesn't tell it; return the case, and what was found in an image."""
+    """Estimate the noise of a case unless its task names it; return the case, and the event of an estimate."""
     degradation, found = resolve_noise(case.y, case.degradation)
     if found is None:
         return case, []
@@ -81,7 +81,7 @@ class Quality(TypedDict):
 
 
 def qualities(y: Tensor, degradation: Degradation, images: Tensor) -> list[Quality]:
-    """Return what the measurements y say about each restored image (N, C, H, W)."""
+    """Return the residual and the noise level of each restored image (N, C, H, W), given its measurements y."""
     residuals = (255 * degradation.misfit(images, y)).tolist()
     expected = degradation.expected_residual(y)
     levels = [None] * len(y) if expected is None else (255 * expected.clamp(min=0).sqrt()).tolist()

@@ -28,7 +28,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What is needed to write a picture as a file of the same kind as the one from which it was read."""
+    """The facts about a file from which another file of the same kind is written."""
 
     ending: str
     """`.png`, `.tif` or `.npy`."""
@@ -43,7 +43,7 @@ class Source:
     profile: bytes = b""
     """The colour profile; empty if there is none."""
     metadata: Metadata = field(default_factory=Metadata)
-    """What the file says besides."""
+    """EXIF data, resolution and texts."""
     is_stack: bool = False
     """True if an array has the number of pictures as its first dimension, also if that is 1."""
 

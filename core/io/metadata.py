@@ -1,4 +1,4 @@
-"""What a picture file says besides its pixels: EXIF data, resolution, texts. It is kept for a file of the same kind."""
+"""Read a file's EXIF data, resolution and texts, to write them into a restored file of the same kind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _STANDARD_SUM = 3688
 
 @dataclass(frozen=True)
 class Metadata:
-    """What to write beside the pixels; all of it is for upright pixels."""
+    """EXIF data, resolution and texts of a file, as they are written with upright pixels."""
 
     format: str = ""
     """The name of the file's format, as Pillow calls it."""

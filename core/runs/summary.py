@@ -106,11 +106,11 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     truthless: bool = False
     """True for given pictures whose truth is not known, from config.toml: nothing is measured against a truth."""
     quality: Quality | None = None
-    """What is known without a truth: the mean of the restorations, during a fit of the current ones."""
+    """The measures that need no truth: means over the restorations, during a fit over the current ones."""
     held_out: float | None = None
     """Mean error at held-out measurements, a root mean square in 8-bit grey levels."""
     qualities: dict[Count, Quality] = {}
-    """What is known without a truth about the final restorations, by image."""
+    """The measures of the final restorations that need no truth, by image."""
 
     @property
     def result_psnr(self) -> float | None:

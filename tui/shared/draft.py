@@ -98,7 +98,7 @@ LABELS = {
     "picture.method": "method",
     "picture.out": "out",
 }
-"""What the options of the restoration of a picture are called on the command line."""
+"""The command-line names of the options that restore a picture."""
 
 
 class Draft:

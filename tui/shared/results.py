@@ -1,4 +1,4 @@
-"""What the restoration of given pictures has found, as the last lines that a command prints."""
+"""The last lines that a command prints about the restoration of given pictures."""
 
 from __future__ import annotations
 

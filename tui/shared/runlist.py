@@ -74,7 +74,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     truthless: bool = False
     """True for given pictures whose truth is not known."""
     quality: Quality | None = None
-    """What is known without a truth."""
+    """The measures that need no truth."""
     created: float = 0.0
     started: float = 0.0
     duration: float = 0.0

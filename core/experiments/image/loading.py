@@ -1,4 +1,4 @@
-"""The given files of a run: what is known of each, which ones are restored together, and their measurements."""
+"""The given files of a run: the facts about each, their groups, and the measurements of a group."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from dipddpm.core.data.given import GivenImages, load_given
 from dipddpm.core.data.names import image_names
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.noise import Noise
-from dipddpm.core.degrade.noise_estimate import resolve_noise
 from dipddpm.core.events import Item, NoiseEstimated
+from dipddpm.core.experiments.given import with_known_noise
 
 GROUP_PIXELS = 2**22
 """The most pixels of files that are restored together; one file may have more."""
@@ -26,7 +26,7 @@ NORMAL_95 = 1.645
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a given file before its pictures are restored."""
+    """The facts about a given file that are known before its pictures are restored."""
 
     index: int
     """Index of the file."""
@@ -37,9 +37,9 @@ class Facts:
     shape: tuple[int, int, int, int]
     """The shape (pictures, C, H, W) of its measurements."""
     noise: Noise
-    """The noise, as told or as estimated."""
+    """The noise that the task names, or else the estimated one."""
     noise_error: float
-    """The relative standard error of its level; 0 if it was told."""
+    """The relative standard error of its level; 0 if the task names it."""
     ending: str
     """The ending of the file in which its restoration is stored, such as `.png`."""
     found: tuple[Item, ...]
@@ -52,7 +52,7 @@ class Facts:
 
 
 def facts_of(config: ImageRun) -> list[Facts]:
-    """Read each given file, one after the other, and estimate its noise if the task doesn't tell it.
+    """Read each given file, one after the other, and estimate its noise unless the task names it.
 
     Raises UserError for a file that can't be read, and for a task that doesn't suit it.
     """
@@ -61,33 +61,22 @@ def facts_of(config: ImageRun) -> list[Facts]:
     for index, name in enumerate(image_names(config.images)):
         loaded = _load(config, index)
         y = torch.stack(loaded.images)
-        case = Case.given(y, config.task, config.seed)
-        found: list[Item] = list(loaded.messages)
-        degradation, estimate = resolve_noise(case.y, case.degradation)
-        error = 0.0
-        if estimate is not None:
-            level = estimate.photons or estimate.hit or max(estimate.sigma, 1.0)
-            error = (estimate.upper - estimate.lower) / (2 * NORMAL_95 * level)
-            found.append(
-                NoiseEstimated(
-                    image=first,
-                    kind=estimate.kind,
-                    text=estimate.sentence,
-                    sigma=estimate.sigma,
-                    lower=estimate.lower,
-                    upper=estimate.upper,
-                    photons=estimate.photons,
-                    hit=estimate.hit,
-                    certainty=estimate.certainty,
-                )
-            )
+        case, estimates = with_known_noise(Case.given(y, config.task, config.seed), first)
         n, channels, height, width = y.shape
         ending = loaded.pictures[0].source.ending
+        error = max(map(_level_error, estimates), default=0.0)
+        found = (*loaded.messages, *estimates)
         facts.append(
-            Facts(index, name, first, (n, channels, height, width), degradation.noise, error, ending, tuple(found))
+            Facts(index, name, first, (n, channels, height, width), case.degradation.noise, error, ending, found)
         )
         first += n
     return facts
+
+
+def _level_error(estimate: NoiseEstimated) -> float:
+    """Return the relative standard error of the level of an estimated noise."""
+    level = estimate.photons or estimate.hit or max(estimate.sigma, 1.0)
+    return (estimate.upper - estimate.lower) / (2 * NORMAL_95 * level)
 
 
 def _load(config: ImageRun, index: int) -> GivenImages:

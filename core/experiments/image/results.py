@@ -1,4 +1,4 @@
-"""What a run says and stores about the restoration of a group of pictures."""
+"""The events, pictures and files of a restored group of pictures."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dipddpm.core.config.tasks import Inpaint
 from dipddpm.core.degrade import GaussianNoise, Mask
 from dipddpm.core.degrade.panels import CONTRAST
 from dipddpm.core.events import GivenRestored, Item, Pictures, PsnrMeasured, QualityPredicted
+from dipddpm.core.experiments.given import qualities
 from dipddpm.core.experiments.image.group import GroupResult
 from dipddpm.core.experiments.image.tiles import Window
 from dipddpm.core.images import clip_visibly
@@ -62,10 +63,8 @@ def closing_items(
     """Yield the events, pictures and files of a group; `truth` are the true images (N, C, H, W), if they are known."""
     result = known_pixels_kept(result)
     case = result.case
-    residual = 255 * case.degradation.misfit(result.images, case.y)
+    known = qualities(case.y, case.degradation, result.images)
     images = clipping_corrected(result.images, case)
-    variance = case.degradation.expected_residual(case.y)
-    noise = None if variance is None else 255 * variance.clamp(min=0).sqrt()
     spread = None if result.spread is None else 255 * result.spread.square().flatten(1).mean(1).sqrt()
     for each in files:
         for page, row in enumerate(range(*each.rows.indices(len(images)))):
@@ -75,8 +74,7 @@ def closing_items(
                 name=each.name,
                 method=result.method,
                 step=step,
-                residual=float(residual[row]),
-                noise=None if noise is None else float(noise[row]),
+                **known[row],
                 spread=None if spread is None else float(spread[row]),
                 predicted_psnr=prediction.psnr if prediction else None,
                 lower=prediction.lower if prediction else None,

@@ -1,4 +1,4 @@
-"""What the classic methods share: pictures one by one, orthogonal colours, and noise of a known level."""
+"""The steps that the classic methods share: pictures one by one, orthogonal colours, and noise of a known level."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction of the quality is made from: errors that can be measured without the truth, mostly in dB."""
+"""The features that predict the quality: errors that are measured without the truth, mostly in dB."""
 
 from __future__ import annotations
 

@@ -40,11 +40,11 @@ class Model(msgspec.Struct):
     intercept: float
     weights: dict[str, float]
     methods: dict[str, float]
-    """What is added for each method; 0 for one that wasn't in the fit."""
+    """The offset of each method in dB; 0 for a method that wasn't in the fit."""
     deviations: dict[str, float]
     """The standard deviation of the model's error by method, in dB; that of other methods is under ``."""
     shift: float = 0.0
-    """What is added to the unbiased estimate, in dB."""
+    """The offset of the unbiased estimate, in dB."""
     scale: float = 1.0
     """Factor on the width of the interval, by which 90% of other pictures lie within it."""
     cases: int = 0

@@ -55,7 +55,7 @@ class Trial:
         self._first: Tensor | None = None
         """The current candidate's restoration of the split case, once it is finished."""
         self._seconds = 0.0
-        """What that restoration took."""
+        """The seconds that this restoration took."""
         self._rehearsal: Rehearsal | None = None
         self.images: Tensor | None = None
         """The restoration of the split case by the best candidate so far."""

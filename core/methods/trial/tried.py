@@ -1,4 +1,4 @@
-"""What a trial has found about one candidate."""
+"""The results of one candidate in a trial."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ START = "start the run, or queue it until a slot on the device is free"
 MORE = "show all options, or only the basic ones"
 COPY = "copy the command that starts the same run"
 TITLES = {"kind": {"image": "restore my picture"}}
-"""What the form calls some words of its choices."""
+"""The texts that the form shows in place of some words of its choices."""
 KIND_MEANING = "kind of run: dip fits each image, ddpm trains a model, hybrid combines both"
 KIND_MEANINGS = {
     "image": "restores a damaged picture of your own: noisy, scratched, small or blurred; nothing else is needed",

@@ -74,7 +74,7 @@ class Feed(LinesWidget):
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id)
         self.wraps = False
-        """Whether all entries are wrapped, rather than only errors; for a feed that has much room."""
+        """True if all entries are wrapped, not only errors; for a feed with much room."""
         self._entries: deque[FeedEntry] = deque(maxlen=MAX_ENTRIES)
 
     def add(self, new_entries: Iterable[FeedEntry]) -> None:
