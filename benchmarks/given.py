@@ -1,7 +1,7 @@
 """Benchmark of `dipddpm restore-image` on pictures that it is given damaged, as a person runs it.
 
 Each row is one command in a process of its own: its result file is read and compared with the truth here. Rows that are
-in the table already are not repeated, so that several commands can fill it. Rivals (BM3D with the noise level told,
+in the table already are not repeated, so that several commands can fill it. Rivals (BM3D with the noise level given,
 the methods of scikit-image) are processes of the same kind: `python -m benchmarks.rivals`.
 """
 

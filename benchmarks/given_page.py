@@ -23,14 +23,14 @@ SIDE = 160
 LABEL = 22
 STRIPS = (
     ("camera", "noise", ("auto", "patch-prior", "bm3d")),
-    ("astronaut", "noise", ("auto", "patch-prior", "bm3d-told")),
+    ("astronaut", "noise", ("auto", "patch-prior", "bm3d-known")),
     ("astronaut", "text", ("kriging", "skimage-biharmonic")),
     ("astronaut", "random", ("kriging", "skimage-biharmonic")),
 )
 """The rows of the picture: a damaged picture, the truth, and the results of methods."""
 NAMES = {
-    "bm3d-told": "BM3D's own code, told the noise level",
-    "bm3d-corrected": "BM3D told the level, with our correction of clipped noise",
+    "bm3d-known": "BM3D's own code, with the noise level given",
+    "bm3d-corrected": "BM3D with the level given, and with our correction of clipped noise",
     "skimage-best": "best of scikit-image, strength chosen by the truth",
     "skimage-biharmonic": "scikit-image's `inpaint_biharmonic`",
 }

@@ -1,4 +1,4 @@
-"""The prior of dead leaves against BM3D, DIP and interpolation: noise of told levels, and missing pixels."""
+"""The prior of dead leaves against BM3D, DIP and interpolation: noise of known levels, and missing pixels."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def measure(
 ) -> None:
     """Measure PSNR, SSIM and seconds on pictures with noise of sigma 10, 25 and 50, and with half the pixels missing.
 
-    The noise is Gaussian, drawn by numpy and not clipped, and all methods are told its level, as in BM3D's paper.
+    The noise is Gaussian, drawn by numpy and not clipped, and all methods know its level, as in BM3D's paper.
     """
     resolve("cpu", threads)
     done = {tuple(row[:4]) for row in _rows(out)}

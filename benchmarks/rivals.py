@@ -76,7 +76,7 @@ def biharmonic_of_skimage(y: Any, mask: Any) -> Any:
 
 
 RIVALS = {
-    "bm3d-told": Rival("BM3D's reference implementation, told the noise level", ("noise",), bm3d_of_known_level),
+    "bm3d-known": Rival("BM3D's reference implementation, with the noise level given", ("noise",), bm3d_of_known_level),
     "bm3d-corrected": Rival(
         "the same, and its result corrected for clipped noise", ("noise",), bm3d_with_clipping_corrected
     ),
