@@ -47,13 +47,10 @@ class GroupResult:
         """Predict the PSNR of the restoration of a picture; None for all but the first, on which the trial was made."""
         if self.trial is None or row > 0:
             return None
-        _, channels, height, width = self.case.shape
-        degradation = self.case.degradation.select([row])
-        case = replace(
-            self.case, y=self.case.y[row : row + 1], degradation=degradation, shape=(1, channels, height, width)
-        )
+        degradation = self.case.degradation.select([0])
+        case = replace(self.case, y=self.case.y[:1], degradation=degradation, shape=(1, *self.case.shape[1:]))
         device = self.trial.case.y.device
-        return self.trial.predict(case.to(device), self.images[row : row + 1].to(device), self.samples.to(device))
+        return self.trial.predict(case.to(device), self.images[:1].to(device), self.samples.to(device))
 
 
 class GroupRestoration:

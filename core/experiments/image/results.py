@@ -102,7 +102,7 @@ def closing_items(
         )
         yield _picture("restored", each.name, {name: _shrunk(panel) for name, panel in panels.items()}, step)
         if max(images.shape[-2:]) > 2 * DETAIL:
-            window = _most_changed(panels["given"], images[first])
+            window = _most_detailed(images[first])
             yield _picture("detail", each.name, {name: window.of(panel) for name, panel in panels.items()}, step)
 
 
@@ -141,11 +141,11 @@ def _shrunk(image: Tensor) -> Tensor:
     return F.avg_pool2d(image[None], factor, ceil_mode=True, count_include_pad=False)[0] if factor > 1 else image
 
 
-def _most_changed(given: Tensor, restored: Tensor) -> Window:
-    """Return the square part in which the restoration has most detail."""
-    detail = restored.mean(0, keepdim=True)[None]
-    mean = F.avg_pool2d(detail, DETAIL, stride=DETAIL // 2)
-    variance = F.avg_pool2d(detail.square(), DETAIL, stride=DETAIL // 2) - mean.square()
+def _most_detailed(image: Tensor) -> Window:
+    """Return the square part of an image (C, H, W) with the largest variance; a narrow image has a smaller square."""
+    side = min(DETAIL, *image.shape[-2:])
+    stride = max(1, side // 2)
+    grey = image.mean(0, keepdim=True)[None]
+    variance = F.avg_pool2d(grey.square(), side, stride) - F.avg_pool2d(grey, side, stride).square()
     top, left = divmod(int(variance.argmax()), int(variance.shape[-1]))
-    del given
-    return Window(top * DETAIL // 2, left * DETAIL // 2, DETAIL, DETAIL)
+    return Window(top * stride, left * stride, side, side)

@@ -13,8 +13,6 @@ from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.console.background import run_in_background
 from dipddpm.tui.shared.paths import Completion, complete
 
-COMPLETE = "complete the path of a picture"
-
 
 class PathInput(Input):
     """One path, or with `several` paths as words of a shell. Folders are read in the background."""

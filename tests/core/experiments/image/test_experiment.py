@@ -140,6 +140,16 @@ def test_a_small_picture_is_enlarged_by_tiles(tmp_path: Path) -> None:
     assert error < 0.7 * plain
 
 
+@pytest.mark.parametrize("size", [(6, 400), (400, 2), (200, 390)])
+def test_long_pictures_show_a_detail_as_wide_as_they_are(size: tuple[int, int], tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (*size, 3), np.uint8)
+    work = experiment(
+        "denoise:sigma=20", [saved(tmp_path, "a.png", pixels)], picture_method="wavelet", picture_trial=False
+    )
+    details = [item for item in work if isinstance(item, Pictures) and item.name.startswith("detail")]
+    assert [item.images.shape[-2:] for item in details] == [(min(*size, 192), min(*size, 192))]
+
+
 def test_pictures_of_one_size_are_restored_together(tmp_path: Path) -> None:
     given = [saved(tmp_path, f"{seed}.png", noisy(drawn(seed))) for seed in range(3)]
     settings = {"picture_method": "tv", "picture_tile": 24, "picture_trial": False}
