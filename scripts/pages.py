@@ -101,6 +101,7 @@ FIELDS = {
     "iterations": "DIP iterations for each image",
     "kind": "the kind of run: dip, ddpm, hybrid, restore, image, explanation or study",
     "left_out": "images that only one of both methods restores exactly, which the gain leaves out",
+    "knows": "what the method was given or finds out, besides the measurement, the operator and the kind of noise",
     "level": "info or warning",
     "loss": "the training loss",
     "psnr_measured.loss": "the fit's loss, for each image",
@@ -300,7 +301,7 @@ def _type_name(annotation: Any) -> str:
     """Return the JSON type of a field."""
     if typing.get_origin(annotation) is typing.Annotated:
         return _type_name(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) is list:
+    if typing.get_origin(annotation) in (list, tuple):
         return f"list of {_type_name(typing.get_args(annotation)[0])}s"
     if typing.get_origin(annotation) is dict:
         return f"{_type_name(typing.get_args(annotation)[1])}s by name"

@@ -6,6 +6,7 @@ The scoreboard is built from the events in a log.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias, get_args
@@ -62,6 +63,11 @@ class MethodScores:
         untrained networks) are per image. `runs` is the number of restarts or samples that are averaged.
         """
         return mean([getattr(scored, cost) for scored in self.scored])
+
+    @property
+    def knows(self) -> tuple[str, ...]:
+        """What the method was given or found out; empty in older logs."""
+        return self.scored[0].knows if self.scored else ()
 
     def table_cells(self) -> dict[str, str]:
         """Return the texts of the method's table cells by column heading, without values that weren't measured."""
@@ -125,6 +131,16 @@ class Cell:
         """Return the mean of `differences` with its bounds; None without differences."""
         differences = self.differences(hybrid, against)
         return interval(differences) if differences else None
+
+    def knowledge(self) -> list[str]:
+        """List what the methods know besides y, the operator and the kind of noise; empty for an older log."""
+        methods: dict[tuple[str, ...], list[str]] = {}
+        for row in self.rows.values():
+            if row.method not in methods.setdefault(row.knows, []):
+                methods[row.knows].append(row.method)
+        if not any(methods):
+            return []
+        return [f"  knows {', '.join(knows) or 'no more'}: {', '.join(names)}" for knows, names in methods.items()]
 
     def verdicts(self) -> list[str]:
         """Describe each hybrid's gain over the better baseline in equal time, and over its control, with bounds."""
@@ -231,7 +247,7 @@ class Scoreboard:
             if (has_exact or head != "exact")
             and label + sum(COLUMN_WIDTHS[h] for h in _COLUMN_PRIORITY[: _COLUMN_PRIORITY.index(head) + 1]) <= width
         ]
-        blocks = [self._block(cell, keys, label, heads) for cell in self.cells.values()]
+        blocks = [self._block(cell, keys, label, heads, width) for cell in self.cells.values()]
         means = [self.means()] if self.groups() else []
         blocks = [*means, *reversed(blocks)] if newest_first else [*blocks, *means]
         if absences := self.absences():
@@ -266,15 +282,20 @@ class Scoreboard:
             ]
         return lines
 
-    def _block(self, cell: Cell, keys: Sequence[tuple[str, str]], label: int, heads: Sequence[str]) -> list[str]:
+    def _block(
+        self, cell: Cell, keys: Sequence[tuple[str, str]], label: int, heads: Sequence[str], width: int
+    ) -> list[str]:
         lines = [cell.name, *(f"  {text}" for text in cell.verdicts())]
         lines.append("  method".ljust(label) + "".join(head.rjust(COLUMN_WIDTHS[head]) for head in heads))
         for key in keys:
             row = cell.rows.get(key)
+            if row is None and key[0] not in {*HYBRIDS, *itertools.chain(*BASELINES.values()), *cell.missing}:
+                continue  # a control for other tasks
             failed = key[0] in cell.missing and cell.missing[key[0]].failed
             values = row.table_cells() if row else {"PSNR": "failed" if failed else "n/a"}
             columns = "".join(values.get(head, "").rjust(COLUMN_WIDTHS[head]) for head in heads)
             lines.append(f"  {method_label(*key)}".ljust(label) + columns)
+        lines += [line for text in cell.knowledge() for line in wrapped(text, width, "    ")]
         return [line.rstrip() for line in lines]
 
 

@@ -242,7 +242,8 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
 
     `nfe` and `iterations` are per image; `seconds` is the total, with everything counted. `runs` restarts or samples
     are averaged. `budget_of` names the hybrid whose seconds were the time budget; empty without a budget.
-    `recognised`: whether the classifier gave each image its true class.
+    `recognised`: whether the classifier gave each image its true class. `knows`: what the method was given or finds out
+    besides the measurement, the operator and the kind of noise; empty in older logs.
     """
 
     task: str
@@ -258,6 +259,7 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
     runs: Count = 1
     budget_of: str = ""
     recognised: list[bool] = []
+    knows: tuple[str, ...] = ()
 
 
 class RestorationMissing(Event, tag="restoration_missing", frozen=True):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -214,27 +213,35 @@ class TimeBudget:
         self._round += 1
 
 
+def averaged_samples(case: Case, prior: TrainedModel, count: int) -> DdpmRestorer:
+    """Build the mean of `count` samples, by the best sampler for the task.
+
+    Where the posterior mean in one step is best, it is `SAMPLES`, since one step gives the same image each time.
+    """
+    single = diffusion_for(case.degradation).method == POSTERIOR_MEAN
+    method, steps = SAMPLES if single else ("", 0)
+    return DdpmRestorer(case, prior, method=method, steps=steps, samples=count)
+
+
 def baselines(
     case: Case, prior: TrainedModel | None, dip: DipConfig, *, budgets: Sequence[float], clock: Clock
 ) -> dict[str, TimeBudget]:
-    """Return the baselines by name, each with the same budgets of seconds; without a prior there is only DIP.
+    """Return the plain baselines by name, each with the same budgets of seconds; without a prior there is only DIP.
 
     The posterior mean in one step, for tasks that it can restore, gives the same images each time, so it is run once.
     """
+    makers: dict[str, Callable[[Case, int], Restorer]] = {
+        DIP_MEAN: lambda c, count: DipRestorer(c, dip, restarts=count)
+    }
+    if prior is not None:
+        makers[DDPM_MEAN] = lambda c, count: averaged_samples(c, prior, count)
+        if diffusion_for(case.degradation).method == POSTERIOR_MEAN:
+            makers[POSTERIOR_MEAN] = lambda c, count: DdpmRestorer(c, prior, samples=count)
 
-    def fits(count: int, seed: int) -> Restorer:
-        return DipRestorer(replace(case, seed=seed), dip, restarts=count)
+    def timed(name: str, make: Callable[[Case, int], Restorer]) -> TimeBudget:
+        seconds = [0.0] if name == POSTERIOR_MEAN else budgets
+        return TimeBudget(
+            lambda count, seed: make(replace(case, seed=seed), count), seconds, seed=case.seed, clock=clock
+        )
 
-    budgets_by_name = {DIP_MEAN: TimeBudget(fits, budgets, seed=case.seed, clock=clock)}
-    if prior is None:
-        return budgets_by_name
-    single = diffusion_for(case.degradation).method == POSTERIOR_MEAN
-
-    def samples(count: int, seed: int, method: str = "", steps: int = 0) -> Restorer:
-        return DdpmRestorer(replace(case, seed=seed), prior, method=method, steps=steps, samples=count)
-
-    averaged = partial(samples, method=SAMPLES[0], steps=SAMPLES[1]) if single else samples
-    budgets_by_name[DDPM_MEAN] = TimeBudget(averaged, budgets, seed=case.seed, clock=clock)
-    if single:
-        budgets_by_name[POSTERIOR_MEAN] = TimeBudget(samples, [0.0], seed=case.seed, clock=clock)
-    return budgets_by_name
+    return {name: timed(name, make) for name, make in makers.items()}

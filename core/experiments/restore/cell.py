@@ -15,7 +15,6 @@ from dipddpm.core.config import HYBRIDS, parse_task
 from dipddpm.core.data import ImageSet
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import POSTERIOR_MEAN
 from dipddpm.core.events import RestorationMissing, RestorationScored, StateDict, Step
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import to_unit
@@ -38,12 +37,15 @@ class RestoreJob:
     seed: int
     method: str
 
-    def score_event(self, cost: Cost, budget_of: str, images: ImageSet, truth: Tensor, step: int) -> RestorationScored:
+    def score_event(
+        self, cost: Cost, images: ImageSet, truth: Tensor, *, budget_of: str, knows: tuple[str, ...], step: int
+    ) -> RestorationScored:
         """Score the job's restoration; `truth` are the images in [0, 1], on the device of the restoration."""
         recognised: list[bool] = []
         if self.set in CLASSIFIED:
             recognised = (load_classifier().predict(cost.images) == images.labels.cpu()).tolist()
-        return cost.scored(truth, **vars(self), budget_of=budget_of, recognised=recognised, step=step)
+        fields = {**vars(self), "budget_of": budget_of, "recognised": recognised, "knows": knows, "step": step}
+        return cost.scored(truth, **fields)
 
     def missing_event(self, method: str, why: str, step: int, *, failed: bool = False) -> RestorationMissing:
         """Return the event which reports that a method has no result in the job's cell, and why."""
@@ -136,7 +138,7 @@ class CellRunner:
             costs = {"": stopwatch.cost()}
             if job.method in HYBRIDS:
                 self._seconds[job.method] = stopwatch.seconds
-        elif job.method == POSTERIOR_MEAN or not self._seconds:
+        elif not self._seconds:
             costs = {"": stopwatch.reached[0]}
         else:
             costs = {name: stopwatch.within(seconds) for name, seconds in self._seconds.items()}
@@ -144,7 +146,11 @@ class CellRunner:
             refuse_unusable(cost.images, "restored images", "Lower dip.lr, or take another prior.")
         _, truth = degrade_job(job, self.images, self.device)
         index = self.first_index + self.jobs_done
-        scored = [job.score_event(cost, name, self.images, truth, index + 1) for name, cost in costs.items()]
+        knows = self.methods.knows(job.method, job.task)
+        scored = [
+            job.score_event(cost, self.images, truth, budget_of=name, knows=knows, step=index + 1)
+            for name, cost in costs.items()
+        ]
         return RestoreJobResult(index, scored, shown=next(iter(costs.values())).images[:SHOWN])
 
     def _give_up(self, job: RestoreJob, error: Exception) -> RestoreJobResult:

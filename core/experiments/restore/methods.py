@@ -1,29 +1,29 @@
-"""The methods of a head-to-head: which tasks each one restores, why not the others, and how to start it."""
+"""The methods of a head-to-head: one table of rows, with what makes each one, its tasks, and what it knows."""
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
 from dipddpm.core.config.study import CONDITIONED, TRAIN_ONE
+from dipddpm.core.config.tasks import TaskOptions
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
-from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, baselines
-from dipddpm.core.methods.classical import filters
+from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, averaged_samples
 from dipddpm.core.methods.classical.filters import ClosedFormRestorer
+from dipddpm.core.methods.classical.table import CLASSICS, Classic
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 
-RestorerFactory: TypeAlias = Callable[[Case], Restorer]
-
-BASELINE_METHODS = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
-"""The baselines, which get as many seconds as the hybrids took."""
 CONDITIONED_NAMES = {"dip": CONDITIONED, "pinv": CONTROLS[CONDITIONED]}
 """Names of the conditioned networks, by `hybrid.beside`, the kind of conditioning images."""
 NO_NETWORK = f"it needs a network that is trained for the task: {TRAIN_ONE}."
@@ -32,6 +32,151 @@ UNFIT = "it can't restore this task."
 NOT_ONE_STEP = "a single step removes Gaussian noise only; for other tasks, ddpm-mean is the diffusion baseline."
 STEPS = (10, 20, 100)
 """Numbers of steps of the samplers among the controls."""
+IMPULSES = "salt-and-pepper"
+
+
+@dataclass(frozen=True)
+class Models:
+    """What methods are made of, besides the case."""
+
+    prior: TrainedModel
+    dip: DipConfig
+
+
+Maker: TypeAlias = Callable[[Models, Case, int], Restorer]
+"""Builds a restorer from models, a case and a count; its result is the mean of so many runs of the method."""
+Knowledge: TypeAlias = Callable[[TaskOptions], tuple[str, ...]]
+"""Says in words what a method is given for a task, or finds out, besides y, the operator and the kind of noise."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method of the board."""
+
+    name: str
+    make: Maker
+    knows: Knowledge
+    restores: Callable[[TaskOptions], bool] = lambda task: True
+    """Whether the method takes part in a task."""
+    in_hybrid_time: bool = False
+    """True for a baseline, which is repeated and averaged for as many seconds as the hybrids took."""
+    extra: str = ""
+    """The optional package that it needs; empty if none."""
+
+    @property
+    def absence(self) -> str:
+        """Why the method can't run here, though it restores the task; empty if it can."""
+        if not self.extra or importlib.util.find_spec(self.extra):
+            return ""
+        return f"it needs an optional package: pip install dipddpm[{self.extra}]."
+
+
+def knows_level(task: TaskOptions) -> tuple[str, ...]:
+    """Return whether a method that uses the noise level is given it or estimates it; impulses have no level."""
+    if task.noise == IMPULSES:
+        return ()
+    return ("estimates noise level",) if task.blind else ("noise level",)
+
+
+def knows_prior(task: TaskOptions) -> tuple[str, ...]:
+    """Return the knowledge of a diffusion sampler, for which impulses are noise of a variance of half their share."""
+    return ("trained prior", *(("impulse share",) if task.noise == IMPULSES else knows_level(task)))
+
+
+def knows_tricks(task: TaskOptions) -> tuple[str, ...]:
+    """Return the tricks that a method with all of them uses for a task."""
+    detects = ("detects impulses",) if _has_impulses_on_pixels(task) else ()
+    equalizes = ("equalizes spectrum",) if _is_blurred(task) else ()
+    return (*knows_level(task), *detects, *equalizes)
+
+
+def knows_nothing(task: TaskOptions) -> tuple[str, ...]:
+    """Return nothing, for a method that uses y, the operator and the kind of noise alone."""
+    del task
+    return ()
+
+
+def _has_impulses_on_pixels(task: TaskOptions) -> bool:
+    return task.noise == IMPULSES and _name(task) in ("denoise", "inpaint")
+
+
+def _is_blurred(task: TaskOptions) -> bool:
+    return _name(task) == "deblur" and task.noise != IMPULSES
+
+
+def _is_one_step(task: TaskOptions) -> bool:
+    """Return whether the posterior mean in one step can restore a task."""
+    return isinstance(task, Denoise) and task.noise != IMPULSES
+
+
+def _name(task: TaskOptions) -> str:
+    return str(task.__struct_config__.tag)
+
+
+def _dip(models: Models, case: Case, count: int) -> Restorer:
+    return DipRestorer(case, models.dip, restarts=count)
+
+
+def _samples(models: Models, case: Case, count: int) -> Restorer:
+    return averaged_samples(case, models.prior, count)
+
+
+def _sampler(method: str, steps: int) -> Row:
+    def make(models: Models, case: Case, count: int) -> Restorer:
+        return DdpmRestorer(case, models.prior, method=method, steps=steps, samples=count)
+
+    return Row(f"{method}-{steps}", make, knows_prior)
+
+
+def _pinv(models: Models, case: Case, count: int) -> Restorer:
+    del models, count
+    return ClosedFormRestorer(case, lambda c: c.degradation.operator.pinv(c.y))
+
+
+def _classic(classic: Classic) -> Row:
+    def make(models: Models, case: Case, count: int) -> Restorer:
+        del models, count
+        # The level is estimated from all images together, as for the other methods.
+        known = replace(case, degradation=with_noise_level(case.y, case.degradation))
+        return ClosedFormRestorer(known, classic.restore)
+
+    def knows(task: TaskOptions) -> tuple[str, ...]:
+        if task.noise != IMPULSES:
+            return knows_level(task)
+        return ("impulse share",) if classic.name == "median" else ("impulse share", "detects impulses")
+
+    def restores(task: TaskOptions) -> bool:
+        return classic.supports(_name(task), task.noise)
+
+    return Row(classic.name, make, knows, restores, extra=classic.extra)
+
+
+def _hybrid(name: str) -> Row:
+    options = HYBRIDS[name]
+
+    def make(models: Models, case: Case, count: int) -> Restorer:
+        del count
+        return hybrid_restorer(case, models.prior, options(), models.dip)
+
+    def knows(task: TaskOptions) -> tuple[str, ...]:
+        found = knows_tricks(task) if name == "calibrated" else knows_level(task)
+        return ("trained prior", *found) if options.needs_prior else found
+
+    return Row(name, make, knows, options.supports)
+
+
+ROWS = (
+    Row(DIP_MEAN, _dip, knows_level, in_hybrid_time=True),
+    Row(DDPM_MEAN, _samples, knows_prior, in_hybrid_time=True),
+    Row(POSTERIOR_MEAN, lambda models, case, _: DdpmRestorer(case, models.prior), knows_prior, _is_one_step),
+    Row("pinv", _pinv, knows_nothing),
+    *map(_classic, CLASSICS.values()),
+    Row("dip", _dip, knows_level),
+    *(_sampler(method, steps) for method in ("ddnm", "diffpir") for steps in STEPS),
+)
+"""The rows besides the hybrids, in the order of the board: baselines, then controls, which are run once each."""
+BASELINE_ROWS = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
+"""The rows that a board without controls has, too."""
 
 
 class Methods:
@@ -49,20 +194,11 @@ class Methods:
 
         Raises UserError for a conditioned network whose task isn't compared, and for two of a kind for one task.
         """
-        self.options, self.prior, self.dip, self.clock = options, prior, dip, clock
-        self.controls: dict[str, RestorerFactory] = {
-            "pinv": lambda case: ClosedFormRestorer(case, lambda c: c.degradation.operator.pinv(c.y)),
-            "classic": lambda case: ClosedFormRestorer(case, filters.restore_classic),
-            "dip": partial(DipRestorer, dip=dip),
-        }
-        """Further methods to compare hybrids with; unlike the baselines, they take as much time as they need."""
-        for method in ("ddnm", "diffpir"):
-            for steps in STEPS:
-                taken = min(steps, len(prior.schedule))
-                self.controls[f"{method}-{steps}"] = partial(DdpmRestorer, prior=prior, method=method, steps=taken)
-        self._hybrids: dict[str, RestorerFactory] = {
-            name: partial(hybrid_restorer, prior=prior, options=HYBRIDS[name](), dip=dip) for name in options.compared
-        }
+        self.options, self.clock = options, clock
+        self.models = Models(prior, dip)
+        chosen = [row for row in ROWS if options.controls or row.name in BASELINE_ROWS]
+        self.rows = {row.name: row for row in (*map(_hybrid, options.compared), *chosen)}
+        """The rows by name, hybrids first, since baselines get their seconds; without conditioned networks."""
         self._conditioned: dict[tuple[str, str], ConditionedModel] = {}
         tasks = {format_task(parse_task(text)) for text in options.tasks}
         for model in conditioned:
@@ -77,14 +213,17 @@ class Methods:
 
     def for_task(self, task: str) -> list[str]:
         """Return the methods that restore a task, in order: hybrids first, since baselines get their seconds."""
-        hybrids = [name for name in self._hybrids if HYBRIDS[name].supports(parse_task(task))]
+        parsed = parse_task(task)
+        names = [name for name, row in self.rows.items() if row.restores(parsed) and not row.absence]
+        hybrids = [name for name in names if name in HYBRIDS]
         trained = [name for name in CONDITIONED_NAMES.values() if self._trained(task, name)]
-        controls = self.controls if self.options.controls else ()
-        return [*hybrids, *trained, DIP_MEAN, DDPM_MEAN, *[POSTERIOR_MEAN] * _is_one_step(task), *controls]
+        return [*hybrids, *trained, *(name for name in names if name not in HYBRIDS)]
 
     def missing_reasons(self, task: str) -> dict[str, str]:
         """Return the methods that a reader might expect but that don't restore the task, with the reason for each."""
-        reasons = {name: UNFIT for name in self._hybrids if not HYBRIDS[name].supports(parse_task(task))}
+        parsed = parse_task(task)
+        reasons = {name: row.absence for name, row in self.rows.items() if row.restores(parsed) and row.absence}
+        reasons |= {name: UNFIT for name, row in self.rows.items() if name in HYBRIDS and not row.restores(parsed)}
         if self._conditioned:
             names = {name for _, name in self._conditioned}
             reasons |= {
@@ -94,23 +233,32 @@ class Methods:
             }
         elif not self.options.methods:
             reasons[CONDITIONED] = NO_NETWORK
-        if self.options.controls and not _is_one_step(task):
+        if self.options.controls and not _is_one_step(parsed):
             reasons[POSTERIOR_MEAN] = NOT_ONE_STEP
         return reasons
 
+    def knows(self, method: str, task: str) -> tuple[str, ...]:
+        """Return what a method is given for a task, or finds out, besides y, the operator and the kind of noise."""
+        parsed = parse_task(task)
+        return (
+            ("trained for the task", *knows_level(parsed))
+            if self._trained(task, method)
+            else self.rows[method].knows(parsed)
+        )
+
     def begin(self, method: str, task: str, case: Case, budgets: Sequence[float]) -> Stopwatch | TimeBudget:
         """Start a method on a case; `budgets` are the seconds that the hybrids took for the same case."""
-        if method in BASELINE_METHODS:
-            return baselines(case, self.prior, self.dip, budgets=budgets or [0.0], clock=self.clock)[method]
-        trained = self._trained(task, method)
-        make = trained.restorer if trained else self._hybrids.get(method) or self.controls[method]
-        return Stopwatch(lambda: make(case), self.clock)
+        if trained := self._trained(task, method):
+            return Stopwatch(lambda: trained.restorer(case), self.clock)
+        make = partial(self.rows[method].make, self.models)
+        if self.rows[method].in_hybrid_time:
+            return TimeBudget(
+                lambda count, seed: make(replace(case, seed=seed), count),
+                budgets or [0.0],
+                seed=case.seed,
+                clock=self.clock,
+            )
+        return Stopwatch(lambda: make(case, 1), self.clock)
 
     def _trained(self, task: str, name: str) -> ConditionedModel | None:
         return self._conditioned.get((format_task(parse_task(task)), name))
-
-
-def _is_one_step(task: str) -> bool:
-    """Return whether the posterior mean in one step can restore a task."""
-    parsed = parse_task(task)
-    return isinstance(parsed, Denoise) and parsed.noise != "salt-and-pepper"

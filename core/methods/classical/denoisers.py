@@ -105,6 +105,7 @@ def _tv_weight(plane: Picture, sigma: float) -> float:
 def bm3d(y: Picture, sigma: float) -> Picture:
     """Return BM3D (Dabov et al., 2007; code by its authors) in orthogonal colours, with blocks matched on the first.
 
+    It runs in one thread, since with several the result differs from call to call in the last digits.
     Raises UserError if the optional package isn't installed.
     """
     try:
@@ -113,7 +114,9 @@ def bm3d(y: Picture, sigma: float) -> Picture:
         problem = "The method bm3d needs the package bm3d, whose licence allows non-commercial use only."
         raise UserError(problem, "Install dipddpm[bm3d], or take nl-bayes.") from None
     channels_last = np.moveaxis(to_orthogonal(y), 0, -1)
-    denoised = package.bm3d(channels_last, sigma).reshape(channels_last.shape)
+    profile = package.BM3DProfile()
+    profile.num_threads = 1
+    denoised = package.bm3d(channels_last, sigma, profile).reshape(channels_last.shape)
     return from_orthogonal(np.moveaxis(denoised, -1, 0))
 
 

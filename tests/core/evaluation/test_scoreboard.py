@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 from scipy import stats
 
@@ -249,3 +250,13 @@ def test_board_of_one_image_shows_no_bounds() -> None:
         assert "+1.00 [one image: no bounds]" in "\n".join(lines)
     gain = json.loads(restore.as_json(board))["cells"][0]["gain"][HYBRID]
     assert (gain["mean"], gain["lower"], gain["upper"]) == (1.0, None, None)
+
+
+def test_cell_lists_what_methods_know_below_its_table() -> None:
+    known = {"nlm": ("noise level",), "tv": ("noise level",), "pinv": (), "median": ("impulse share",)}
+    events = [msgspec.structs.replace(score(method, [20.0]), knows=knows) for method, knows in known.items()]
+    expected = ["  knows noise level: nlm, tv", "  knows no more: pinv", "  knows impulse share: median"]
+    assert Scoreboard(events).lines()[-3:] == expected
+    assert "knows" not in "".join(Scoreboard([score("nlm", [20.0])]).lines()), "a log of an earlier version"
+    narrow = Scoreboard([msgspec.structs.replace(events[0], knows=("a" * 9, "b" * 9))]).lines(20)
+    assert max(map(len, narrow)) <= 20

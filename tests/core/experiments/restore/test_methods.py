@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -125,3 +126,30 @@ def test_restore_experiment_without_controls_scores_hybrids_and_baselines_only(p
     items = list(experiment(prior, **settings))
     assert {method for method, _ in rows(items, TASK)} == {"prior-init", "dip-mean", "ddpm-mean"}
     assert not any(isinstance(item, RestorationMissing) for item in items)
+
+
+@pytest.mark.parametrize(
+    ("method", "task", "known"),
+    [
+        ("pinv", "denoise:sigma=25", ()),
+        ("nlm", "denoise:sigma=25", ("noise level",)),
+        ("nlm", "denoise:sigma=25,blind=true", ("estimates noise level",)),
+        ("median", "denoise:noise=salt-and-pepper", ("impulse share",)),
+        ("kriging", "denoise:noise=salt-and-pepper", ("impulse share", "detects impulses")),
+        ("ddnm-10", "denoise:noise=salt-and-pepper", ("trained prior", "impulse share")),
+        ("dip", "denoise:noise=salt-and-pepper", ()),
+        ("calibrated", "deblur:sigma=2", ("trained prior", "noise level", "equalizes spectrum")),
+    ],
+)
+def test_methods_say_what_they_know(prior: Run, method: str, task: str, known: tuple[str, ...]) -> None:
+    made = experiment(prior, **{"restore.methods": (), "restore.tasks": (task,)})
+    assert made.methods.knows(method, task) == known
+    assert method in made.methods.for_task(task)
+
+
+def test_restore_names_package_that_classic_lacks(prior: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    made = experiment(prior, **{"restore.methods": ("prior-init",)}).methods
+    assert "bm3d" not in made.for_task("denoise:sigma=25")
+    assert "pip install dipddpm[bm3d]" in made.missing_reasons("denoise:sigma=25")["bm3d"]
+    assert "bm3d" not in made.missing_reasons(TASK)
