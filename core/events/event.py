@@ -243,7 +243,8 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
     `nfe` and `iterations` are per image; `seconds` is the total, with everything counted. `runs` restarts or samples
     are averaged. `budget_of` names the hybrid whose seconds were the time budget; empty without a budget.
     `recognised`: whether the classifier gave each image its true class. `knows`: what the method was given or finds out
-    besides the measurement, the operator and the kind of noise; empty in older logs.
+    besides the measurement, the operator and the kind of noise; empty in older logs. `first` is the index of the first
+    image in its set; it isn't 0 for images that were added to a head-to-head.
     """
 
     task: str
@@ -260,6 +261,7 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
     budget_of: str = ""
     recognised: list[bool] = []
     knows: tuple[str, ...] = ()
+    first: Count = 0
 
 
 class RestorationMissing(Event, tag="restoration_missing", frozen=True):
@@ -275,10 +277,11 @@ class RestorationMissing(Event, tag="restoration_missing", frozen=True):
 
 
 class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
-    """A hybrid's mean PSNR in dB over all cells, and its mean gain over the better baseline, if any, with bounds.
+    """A hybrid's mean PSNR in dB over all cells, and the smallest of its mean gains, if any, with bounds.
 
-    The mean PSNR leaves out `exact` images that equal their truth; the gain leaves out `left_out` images that only one
-    of both methods restores exactly. A gain from one image has no bounds.
+    `against` names what the gain is over; it is empty in older logs, whose gain is over the better of the plain
+    baselines. The mean PSNR leaves out `exact` images that equal their truth; the gain leaves out `left_out` images
+    that only one of both methods restores exactly. A gain from one image has no bounds.
     """
 
     method: str
@@ -290,6 +293,9 @@ class RestorationsCompared(Event, tag="restorations_compared", frozen=True):
     step: Count = 0
     exact: Count = 0
     left_out: Count = 0
+    against: str = ""
+    images: Count = 0
+    seeds: Count = 0
 
 
 class Message(Event, tag="message", frozen=True):

@@ -15,7 +15,8 @@ from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.data.sources import file_messages
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
-from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
+from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
     Experiment,
     Input,

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import MethodScores, Scoreboard, method_label
+from dipddpm.core.evaluation.rows import MethodScores
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
     BestModelStored,
     EarlyStopped,
@@ -114,7 +115,7 @@ def _by_timestep(record: Record) -> Drawing | None:
 
 def _label(row: MethodScores) -> str:
     """Return a method's name, and the number of its exact images, which have no place on an axis of PSNR."""
-    name = printable(method_label(row.method, row.budget_of), 30)
+    name = printable(row.label, 30)
     return f"{name}, {row.mean.exact} exact" if row.mean.exact else name
 
 

@@ -14,7 +14,7 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.events import Item, RestorationScored, StateDict, Step
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from dipddpm.core.evaluation.intervals import Interval
-from dipddpm.core.evaluation.scoreboard import BASELINES, COSTS, Cell, MethodScores, Scoreboard
+from dipddpm.core.evaluation.cell import YARDSTICKS, Cell, Yardstick
+from dipddpm.core.evaluation.rows import COSTS, MethodScores
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Pictures
 from dipddpm.core.report.plots import SCREEN, draw
 from dipddpm.core.report.scoreboard import quality_time
@@ -42,33 +43,38 @@ def pictures(board: Scoreboard, step: int) -> list[Pictures]:
 
 
 def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:
-    gains = {hybrid: _bounds(cell.gain(hybrid)) for hybrid in board.hybrids}
-    better = {hybrid: row.method for hybrid in board.hybrids if (row := cell.baseline(hybrid))}
+    gains = {hybrid: {name: _gain(cell, hybrid, name) for name in YARDSTICKS} for hybrid in board.hybrids}
     return {
         "task": cell.task,
         "set": cell.set,
+        "size": cell.size,
         "methods": [_row(row) for row in cell.rows.values()],
         "missing": [{"method": m.method, "failed": m.failed, "why": m.why} for m in cell.missing.values()],
-        "better_parent": better,
-        "gain": gains,
+        "gains": gains,
     }
+
+
+def _gain(cell: Cell, hybrid: str, yardstick: Yardstick) -> dict[str, Any] | None:
+    gain, best = cell.gain(hybrid, yardstick), cell.best(hybrid, yardstick)
+    return {"best": best.label, **gain._asdict()} if gain and best else None
 
 
 def _row(row: MethodScores) -> dict[str, Any]:
     scores = {name: getattr(row, name) for name in ("method", "budget_of", "psnr", "ssim", "accuracy")}
-    scores |= {"mean": row.mean.value, "exact": row.mean.exact}
+    scores |= {"images": list(row.by_image), "mean": row.mean.value, "exact": row.mean.exact}
     return scores | {name: row.average(name) for name in COSTS}
 
 
 def _means(board: Scoreboard) -> list[dict[str, Any]]:
     return [
-        {"hybrid": hybrid, "cells": name, "against": against or "the better parent", "gain": _bounds(gain)}
+        {
+            "hybrid": hybrid,
+            "over": YARDSTICKS[gain.yardstick],
+            "impulses": impulses,
+            "size": gain.size,
+            **gain.interval._asdict(),
+        }
         for hybrid in board.hybrids
-        for name, cells in board.groups().items()
-        for against in ("", *BASELINES)
-        if (gain := board.gain(hybrid, cells, against))
+        for impulses in (True, False)
+        for gain in board.gains(hybrid, impulses=impulses)
     ]
-
-
-def _bounds(gain: Interval | None) -> dict[str, float | None] | None:
-    return gain._asdict() if gain else None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dipddpm.core.evaluation.scoreboard import COLUMN_WIDTHS, DDPM_MEAN, DIP_MEAN, MethodScores, Scoreboard
+from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, MethodScores
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.evaluation.tables import COLUMN_WIDTHS
 from dipddpm.core.means import mean_without_infinite
 from dipddpm.core.report.document import Block, BulletList, Heading, Table
 from dipddpm.core.report.plots import Curve, LinePlot
@@ -12,6 +14,8 @@ _FAMILIES = {
     "dip": "DIP, one fit and means",
     DIP_MEAN: "DIP, one fit and means",
     DDPM_MEAN: "diffusion, means of samples",
+    DIP_EQUAL: "DIP with equal tricks",
+    DDPM_EQUAL: "diffusion with equal tricks",
     "ddnm": "DDNM+, one sample",
     "diffpir": "DiffPIR, one sample",
 }
@@ -24,7 +28,11 @@ def cells(board: Scoreboard) -> list[Block]:
         figures = {_method(row): row.table_cells() for row in cell.rows.values()}
         heads = [head for head in COLUMN_WIDTHS if any(head in values for values in figures.values())]
         rows = [[method, *(values.get(head, "") for head in heads)] for method, values in figures.items()]
-        blocks += [Heading(cell.name, 3), BulletList(cell.verdicts()), Table(["method", *heads], rows)]
+        blocks += [
+            Heading(f"{cell.name}, {cell.size}", 3),
+            BulletList(cell.verdicts()),
+            Table(["method", *heads], rows),
+        ]
     if absences := board.absences():
         blocks += [Heading("Without a result", 3), BulletList(absences)]
     return blocks

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dipddpm.core.config import StudyRun
-from dipddpm.core.evaluation.scoreboard import BASELINES, Scoreboard
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import EpochFinished, PsnrMeasured, StopsCompared
 from dipddpm.core.io import atomic, records
 from dipddpm.core.means import psnr_mean
@@ -248,10 +248,7 @@ def _hybrids(run: Run) -> dict[str, Any]:
         "plots": [ImageBlock(file, title) for title, file in plots.items() if file.is_file() and not file.is_symlink()],
         "cells": scoreboard.cells(board),
     }
-    if headline is None:
-        return result
-    gains = {name or "better": board.gain(headline.method, cells, name) for name in ("", *BASELINES)}
-    return {**result, "headline": headline, **{name: gain for name, gain in gains.items() if gain}}
+    return result if headline is None else {**result, "headline": headline, "verdicts": board.verdicts()}
 
 
 def _loss_curve(name: str, losses: Sequence[float]) -> Curve:

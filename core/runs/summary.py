@@ -88,7 +88,9 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     exact: Count = 0
     """The number of exact images, which `psnr` leaves out unless all are exact; likewise for the other means."""
     gain: float | None = None
-    """Mean gain of the first hybrid in dB over the better of its baselines at matched cost, over all cells so far."""
+    """The smallest mean gain of the first hybrid in dB, over all cells so far."""
+    against: str = ""
+    """What the gain is over; empty in older logs, whose gain is over the better of the plain baselines."""
     peak_psnr: float | None = None
     peak_exact: Count = 0
     peak_step: Count = 0
@@ -183,7 +185,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
                     self.stops[event.image] = event.psnr
                     self.stop_exact, self.stop_psnr = psnr_mean(list(self.stops.values()))
             case events.RestorationsCompared():
-                self.exact, self.psnr, self.gain = event.exact, event.psnr, event.gain
+                self.exact, self.psnr, self.gain, self.against = event.exact, event.psnr, event.gain, event.against
             case events.StopsCompared() if event.ssim:
                 self.ssim = sum(event.ssim) / len(event.ssim)
             case events.FitMeasured() | events.QualityPredicted():

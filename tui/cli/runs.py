@@ -14,6 +14,7 @@ import typer
 from dipddpm.core import config as configs
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.cell import YARDSTICKS
 from dipddpm.core.events import DataLoaded, EpochFinished, Event, Message, SamplesEvaluated
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
@@ -303,6 +304,7 @@ def data_notes(run: Run) -> list[str]:
 def _facts(status: RunStatus) -> list[tuple[str, str]]:
     summary, run, config = status.summary, status.run, status.config
     report = run.folder / REPORT
+    against = printable(summary.against or YARDSTICKS["plain"])
     facts = [
         ("run", printable(run.id)),
         ("name", printable(config.name) if config else ""),
@@ -318,7 +320,7 @@ def _facts(status: RunStatus) -> list[tuple[str, str]]:
         ("time", format_duration(elapsed_seconds(status)) if summary.started else ""),
         ("best loss", _format(f"{{:.4f}} at epoch {summary.best_epoch}", summary.best_loss)),
         ("PSNR", format_psnr(summary.psnr, summary.exact, " dB")),
-        ("gain", _format("{:+.2f} dB over the better baseline in the same time", summary.gain)),
+        ("gain", "" if summary.gain is None else f"{summary.gain:+.2f} dB over {against}"),
         (
             "peak PSNR",
             _format(f"{{}} at {summary.peak_step}", format_psnr(summary.peak_psnr, summary.peak_exact, " dB")),

@@ -159,7 +159,7 @@ def narrow_status(row: RunRow) -> str:
 
 
 def format_gain(row: RunRow) -> str:
-    """Format the gain of a hybrid over the better baseline in dB, with its sign."""
+    """Format the smallest mean gain of a hybrid in dB, with its sign."""
     return "" if row.gain is None else f"{row.gain:+.2f}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm.core import events
+from dipddpm.core.evaluation.cell import YARDSTICKS
 from dipddpm.core.evaluation.intervals import Interval
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
@@ -172,12 +173,14 @@ def _task_and_set(event: events.RestorationScored | events.RestorationMissing) -
 
 
 def _compared(event: events.RestorationsCompared) -> str:
-    cells = f", mean of {event.cells} cells" if event.cells > 1 else ""
+    numbers = {"cell": event.cells if event.cells > 1 else 0, "image": event.images, "seed": event.seeds}
+    counted = ", ".join(_count(number, noun) for noun, number in numbers.items() if number)
     gain = ""
     if event.gain is not None:
         interval = Interval(event.gain, event.lower, event.upper, event.left_out)
-        gain = f", {interval.text(' dB')} over the better baseline"
-    return f"{event.method}{cells}: {decibels(PsnrMean(event.exact, event.psnr))}{gain}"
+        gain = f", {interval.text(' dB')} over {event.against or YARDSTICKS['plain']}"
+    of = f", mean of {counted}" if counted else ""
+    return f"{event.method}{of}: {decibels(PsnrMean(event.exact, event.psnr))}{gain}"
 
 
 def resume_point(status: RunStatus) -> str:

@@ -69,7 +69,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     peak_psnr: float | None = None
     peak_exact: int = 0
     gain: float | None = None
-    """Gain of a hybrid over the better baseline in the same time, in dB."""
+    """The smallest mean gain of a hybrid in dB: in recent runs that over the best of all rows of its board."""
     ssim: float | None = None
     truthless: bool = False
     """True for given pictures whose truth is not known."""

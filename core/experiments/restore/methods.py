@@ -15,7 +15,8 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import CONTROLS, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.evaluation.cell import CONTROLS
+from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, averaged_samples
 from dipddpm.core.methods.classical.filters import ClosedFormRestorer

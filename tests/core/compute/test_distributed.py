@@ -24,7 +24,7 @@ from dipddpm.core import config as configs
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import DdpmRun, SharedRun
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN
+from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN
 from dipddpm.core.events import (
     BestModel,
     BestModelStored,

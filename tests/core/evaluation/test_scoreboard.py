@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from random import Random
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
+from dipddpm.core.evaluation.cell import YARDSTICKS
 from dipddpm.core.evaluation.intervals import Interval
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event, RestorationMissing, RestorationScored
@@ -36,9 +41,10 @@ def test_baseline_is_best_score_of_its_cell() -> None:
         ]
     )
     (cell,) = board.cells.values()
-    assert cell.baseline(HYBRID) is cell.rows["posterior-mean", ""]
-    assert cell.differences(HYBRID) == [-1.0, 2.5]
-    assert cell.differences(HYBRID, "DIP") == [1.0, 1.5]
+    assert cell.best(HYBRID, "plain") is cell.best(HYBRID, "equal") is cell.rows["posterior-mean", ""]
+    assert cell.differences(HYBRID, "plain") == {0: -1.0, 1: 2.5}
+    assert cell.best(HYBRID, "all") is cell.rows["ddnm-100", ""]
+    assert cell.differences(HYBRID, "all") == {0: -19.0, 1: -16.5}
     assert board.hybrids == [HYBRID]
 
 
@@ -53,27 +59,126 @@ def test_cell_gain_counts_image_once_over_seeds() -> None:
     board = Scoreboard([event for pair in seeds for event in pair])
     (cell,) = board.cells.values()
     oracle = stats.ttest_rel([21.0, 24.0, 19.0], [20.0, 22.0, 20.0]).confidence_interval(0.95)
-    gain = cell.gain(HYBRID)
+    gain = cell.gain(HYBRID, "plain")
     assert gain is not None
     assert gain.lower is not None
     assert gain.upper is not None
     assert (round(gain.lower, 6), round(gain.upper, 6)) == (round(oracle.low, 6), round(oracle.high, 6))
 
 
-def test_scoreboard_group_gain_counts_image_once_over_tasks() -> None:
+def test_mean_gain_counts_image_once_over_tasks() -> None:
     events = []
     for task, ours in (
         ("inpaint:missing=0.7", [21.0, 22.0]),
         ("inpaint:missing=0.5", [23.0, 22.0]),
-        ("denoise", [9.0, 9.0]),
+        ("denoise:noise=salt-and-pepper,hit=0.1", [29.0, 39.0]),
     ):
         events += [score(HYBRID, ours, task=task), score("dip-mean", [20.0, 20.0], of=HYBRID, task=task)]
     board = Scoreboard(events)
-    groups = board.groups()
-    assert {name: len(cells) for name, cells in groups.items()} == {"inpainting": 2, "all": 3}
-    gain = board.gain(HYBRID, groups["inpainting"])
+    gain = board.gain(HYBRID, "plain", impulses=False)
     assert gain is not None
-    assert gain == Interval(2.0, 2.0, 2.0)
+    assert gain.interval == Interval(2.0, 2.0, 2.0)
+    assert gain.size == "2 cells, 2 images, 1 seed"
+    first, *_ = board.means()
+    assert first.startswith(f"{HYBRID} - the best of all rows: +6.00 [")
+    assert first.endswith(" dB (3 cells, 2 images, 1 seed); without impulses +2.00 [+2.00, +2.00] dB (2 cells)")
+
+
+def test_three_gains_come_smallest_first_and_worst_cell_is_named() -> None:
+    events = []
+    for task, classic in (("denoise", 23.5), ("denoise:noise=salt-and-pepper,hit=0.1", 19.0)):
+        rows = {(HYBRID, ""): 23.0, ("dip-mean", HYBRID): 20.0, ("dip-equal", HYBRID): 22.0, ("kriging", ""): classic}
+        events += [score(name, [psnr, psnr + 1], of=of, task=task) for (name, of), psnr in rows.items()]
+    board = Scoreboard(events)
+    cell = board.cells["denoise", "glyphs"]
+    assert cell.verdicts() == [
+        f"{HYBRID} - kriging: -0.50 [-0.50, -0.50] dB (best of all rows)",
+        f"{HYBRID} - dip-equal: +1.00 [+1.00, +1.00] dB (best with equal tricks)",
+        f"{HYBRID} - dip-mean: +3.00 [+3.00, +3.00] dB (best plain)",
+    ]
+    *texts, worst = board.means()
+    assert [text.partition(" dB ")[0] for text in texts] == [
+        f"{HYBRID} - the best of all rows: +0.25 [+0.25, +0.25]",
+        f"{HYBRID} - the best baseline with equal tricks: +1.00 [+1.00, +1.00]",
+        f"{HYBRID} - the better plain baseline: +3.00 [+3.00, +3.00]",
+    ]
+    assert texts[0].endswith("; without impulses -0.50 [-0.50, -0.50] dB (1 cell)")
+    assert worst == (
+        f"{HYBRID}, worst cell: denoise on glyphs, -0.50 [-0.50, -0.50] dB against kriging; 1 of 2 cells below -0.1 dB"
+    )
+    headline = board.headline()
+    assert headline is not None
+    assert (headline.gain, headline.against) == (0.25, "the best of all rows")
+    assert (headline.cells, headline.images, headline.seeds) == (2, 2, 1)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["dip-mean", "ddpm-mean", "dip-equal", "ddpm-equal", "posterior-mean", "nlm", "ddnm-10"]),
+        st.lists(st.floats(5, 60), min_size=3, max_size=3),
+        min_size=1,
+    )
+)
+def test_gain_over_more_rows_is_never_larger(others: dict[str, list[float]]) -> None:
+    board = Scoreboard([score(HYBRID, [20.0, 30.0, 25.0]), *(score(name, psnr) for name, psnr in others.items())])
+    (cell,) = board.cells.values()
+    gains = [gain.mean for yardstick in YARDSTICKS if (gain := cell.gain(HYBRID, yardstick))]
+    assert all(gain <= more + 1e-9 for gain, more in itertools.pairwise(gains))
+
+
+def test_old_board_names_cells_without_equal_tricks() -> None:
+    events = []
+    for task in ("denoise", "deblur"):
+        rows = {HYBRID: 23.0, "dip-mean": 20.0, "classic": 21.0}
+        events += [score(name, [psnr, psnr + 1], task=task) for name, psnr in rows.items()]
+    board = Scoreboard(events)
+    assert board.gain(HYBRID, "equal") == board.gain(HYBRID, "plain")._replace(yardstick="equal")  # type: ignore[union-attr]
+    equal = next(text for text in board.means() if "equal tricks" in text)
+    assert equal.endswith(". In 1 cell with impulses or a blur the baselines had no equal tricks")
+    assert not any("equal" in text for text in board.cells["deblur", "glyphs"].verdicts())
+
+
+def sliced(method: str, psnr: list[float], cuts: list[int], seeds: int = 1) -> list[RestorationScored]:
+    """Return the scores of a row in slices that begin at 0 and at each cut."""
+    ends = [*cuts, len(psnr)]
+    return [
+        msgspec.structs.replace(score(method, psnr[first:end], seed=seed), first=first, nfe=first + 1)
+        for seed in range(seeds)
+        for first, end in zip([0, *cuts], ends, strict=True)
+    ]
+
+
+@given(
+    st.lists(st.floats(5, 60), min_size=4, max_size=9),
+    st.sets(st.integers(1, 3), max_size=3),
+    st.integers(1, 3),
+    st.randoms(use_true_random=False),
+)
+def test_slices_in_any_order_join_to_whole_row(psnr: list[float], cuts: set[int], seeds: int, random: Random) -> None:
+    worse = [value - 1 for value in psnr]
+    events = [*sliced(HYBRID, psnr, sorted(cuts), seeds), *sliced("dip-mean", worse, sorted(cuts), seeds)]
+    random.shuffle(events)
+    (cell,) = Scoreboard(events).cells.values()
+    (whole,) = Scoreboard([score(HYBRID, psnr), score("dip-mean", worse)]).cells.values()
+    row = cell.rows[HYBRID, ""]
+    assert row.psnr == pytest.approx(psnr)
+    assert cell.gain(HYBRID, "all") == pytest.approx(whole.gain(HYBRID, "all"))
+    assert row.average("seconds") == 2.0 * (len(cuts) + 1)
+    ends = [*sorted(cuts), len(psnr)]
+    firsts = [0, *sorted(cuts)]
+    nfe = sum((first + 1) * (end - first) for first, end in zip(firsts, ends, strict=True)) / len(psnr)
+    assert row.average("nfe") == pytest.approx(nfe)
+    assert cell.size == f"{len(psnr)} images, {seeds} seed{'' if seeds == 1 else 's'}"
+
+
+def test_incomplete_slice_counts_only_once_all_rows_have_it() -> None:
+    events = [*sliced(HYBRID, [21.0, 22.0, 90.0], [2]), *sliced("dip-mean", [20.0, 20.0, 20.0], [2])[:1]]
+    (cell,) = Scoreboard(events).cells.values()
+    assert cell.size == "2 images, 1 seed"
+    assert cell.differences(HYBRID, "all") == {0: 1.0, 1: 2.0}
+    assert cell.rows[HYBRID, ""].psnr == [21.0, 22.0]
+    (cell,) = Scoreboard([*events, sliced("dip-mean", [20.0, 20.0, 20.0], [2])[1]]).cells.values()
+    assert cell.differences(HYBRID, "all") == {0: 1.0, 1: 2.0, 2: 70.0}
 
 
 def test_scoreboard_takes_last_score_after_resume() -> None:
@@ -92,15 +197,14 @@ def test_scoreboard_lines_show_missing_results_within_width() -> None:
         ]
     )
     lines = board.lines()
-    assert lines[0] == "denoise on glyphs"
+    assert lines[0] == "denoise on glyphs (2 images, 1 seed)"
     assert f"  {HYBRID} - dip-mean: +0.75 [" in lines[1]
     assert lines[3].split() == [HYBRID, "21.00", "2.0"]
     assert f"  dip-mean @{HYBRID}" in lines[4]
     assert [line.split()[-1] for line in lines[7:] if "dip-mean" in line or "posterior" in line] == ["n/a", "n/a"]
     assert max(map(len, lines)) < 80
     narrow = board.lines(34, newest_first=True)
-    cells = [line for line in narrow if " on glyphs" in line]
-    assert cells == ["inpaint:missing=0.7,sigma=5 on glyphs", "denoise on glyphs"]
+    assert [line.partition(" ")[0] for line in narrow if " on" in line] == ["inpaint:missing=0.7,sigma=5", "denoise"]
     assert {tuple(line.split()) for line in narrow if "method" in line} == {("method", "PSNR")}
 
 
@@ -111,7 +215,7 @@ def test_scoreboard_drops_method_that_failed_with_one_seed() -> None:
     for history in histories:
         (cell,) = Scoreboard(history).cells.values()
         assert not cell.rows
-        assert cell.gain(HYBRID) is None
+        assert cell.gain(HYBRID, "all") is None
 
 
 def test_scoreboard_gives_no_gain_when_baseline_failed() -> None:
@@ -122,18 +226,7 @@ def test_scoreboard_gives_no_gain_when_baseline_failed() -> None:
         missing("posterior-mean", "not its task."),
     ]
     (cell,) = Scoreboard(history).cells.values()
-    assert cell.gain(HYBRID) is None
-    assert cell.gain(HYBRID, "DIP") is None
-    gain_over_ddpm = cell.gain(HYBRID, "DDPM")
-    assert gain_over_ddpm is not None
-    assert gain_over_ddpm.mean == 1.25
-    for task in ("deblur", "superres"):
-        history += [score(HYBRID, [25.0, 26.0], task=task), score("dip-mean", [24.0, 24.0], of=HYBRID, task=task)]
-    means = Scoreboard(history).means()
-    assert [text.partition(":")[0] for text in means] == [
-        f"{HYBRID} - {against}" for against in ("better baseline", "DIP")
-    ]
-    assert all(text.endswith(" dB, mean of 2 cells") for text in means)
+    assert [cell.gain(HYBRID, yardstick) for yardstick in YARDSTICKS] == [None, None, None]
 
 
 def test_scoreboard_absences_list_each_reason_once() -> None:
@@ -175,7 +268,7 @@ def test_scoreboard_headline_covers_cells_of_first_hybrid() -> None:
 def test_cell_verdicts_compare_hybrid_with_its_control() -> None:
     board = Scoreboard([score("conditioned", [21.0, 22.0]), score("conditioned-pinv", [20.0, 21.0])])
     (cell,) = board.cells.values()
-    assert cell.verdicts() == ["conditioned - conditioned-pinv: +1.00 [+1.00, +1.00] dB"]
+    assert cell.verdicts() == ["conditioned - conditioned-pinv: +1.00 [+1.00, +1.00] dB (best of all rows)"]
 
 
 def cell_on(images: str, hybrid: list[float], dip: list[float], ddpm: list[float]) -> list[Event]:
@@ -186,27 +279,31 @@ def cell_on(images: str, hybrid: list[float], dip: list[float], ddpm: list[float
     ]
 
 
-def test_scoreboard_summary_names_better_baseline_and_where_hybrid_stands() -> None:
+def test_scoreboard_summary_names_best_row_of_each_cell() -> None:
     clothes = cell_on("clothes", [26.0, 27.0, 28.0], [22.0, 23.0, 24.0], [26.1, 26.9, 28.0])
     letters = cell_on("letters", [29.0, 30.1, 31.0], [27.0, 28.0, 29.0], [24.0, 24.0, 24.0])
     worse = cell_on("leaves", [20.0, 20.1, 20.0], [21.0, 21.0, 21.0], [19.0, 19.0, 19.0])
-    head, columns, *rows = Scoreboard([*clothes, *letters, *worse]).summary()
-    assert "the hybrid's time" in head
-    assert columns.split()[:3] == ["calibrated", "DIP", "DDPM"]
-    assert [row.split()[:4] for row in rows[:3]] == [
-        ["clothes", "27.00", "23.00", "27.00"],
-        ["letters", "30.03", "28.00", "24.00"],
-        ["leaves", "20.03", "21.00", "19.00"],
+    lines = Scoreboard([*clothes, *letters, *worse]).summary()
+    start = next(index for index, line in enumerate(lines) if "best row" in line)
+    assert lines[start].split()[:4] == ["calibrated", "plain", "equal", "best"]
+    assert [row.split()[:6] for row in lines[start + 1 : start + 4]] == [
+        ["clothes", "27.00", "27.00", "27.00", "27.00", "ddpm-mean"],
+        ["letters", "30.03", "28.00", "28.00", "28.00", "dip-mean"],
+        ["leaves", "20.03", "21.00", "21.00", "21.00", "dip-mean"],
     ]
-    assert " ".join(rows[3:]) == (
-        "The better baseline is DIP on letters and leaves, DDPM on clothes. Without knowing this, calibrated is ahead "
-        "of it on letters, level with it on clothes, behind it on leaves."
-    )
+    text = " ".join(" ".join(lines[start + 4 :]).split())
+    assert "calibrated, worst cell: deblur on leaves, -0.97 [" in text
+    assert text.endswith("dB against dip-mean; 1 of 3 cells below -0.1 dB")
 
 
-def test_scoreboard_summary_leaves_out_cell_without_both_baselines() -> None:
-    events = cell_on("clothes", [26.0, 27.0], [22.0, 23.0], [26.1, 26.9])
-    assert Scoreboard(events[:-1]).summary() == []
+def test_scoreboard_summary_leaves_out_cell_without_gain() -> None:
+    failed = RestorationMissing(task="deblur", set="letters", method="dip-mean", why="it broke.", failed=True)
+    clothes = cell_on("clothes", [26.0, 27.0], [22.0, 23.0], [26.1, 26.9])
+    letters = cell_on("letters", [26.0, 27.0], [22.0, 23.0], [26.1, 26.9])
+    summary = Scoreboard([*clothes, *letters, failed]).summary()
+    assert any(line.split()[:1] == ["clothes"] for line in summary)
+    assert not any("letters" in line for line in summary)
+    assert Scoreboard([*letters, failed]).summary() == []
     assert Scoreboard([]).summary() == []
 
 
@@ -219,7 +316,7 @@ def test_exact_restorations_are_equal_and_shown_as_exact() -> None:
     ]
     board = Scoreboard(scores)
     (cell,) = board.cells.values()
-    assert cell.differences(HYBRID) == [0.0, 1.0]
+    assert cell.differences(HYBRID, "all") == {0: 0.0, 1: 1.0}
     texts = cell.rows[HYBRID, ""].table_cells()
     assert (texts["PSNR"], texts["exact"]) == ("21.00", "1")
     assert [line.split()[:3] for line in board.lines() if "PSNR" in line] == [["method", "PSNR", "exact"]]
@@ -233,7 +330,7 @@ def test_gain_leaves_out_images_that_one_method_restores_exactly() -> None:
     scores = [score(HYBRID, [exact, 21.0, 23.0, 22.0]), score("dip-mean", [30.0, 20.0, exact, 20.0], of=HYBRID)]
     board = Scoreboard([*scores, score("ddpm-mean", [19.0, 19.0, 19.0, 19.0], of=HYBRID)])
     (cell,) = board.cells.values()
-    gain = cell.gain(HYBRID)
+    gain = cell.gain(HYBRID, "plain")
     assert gain is not None
     assert (gain.mean, gain.left_out) == (1.5, 2)
     headline = board.headline()
@@ -248,7 +345,7 @@ def test_board_of_one_image_shows_no_bounds() -> None:
     board = Scoreboard(scores)
     for lines in (board.lines(), board.verdicts(), board.summary()):
         assert "+1.00 [one image: no bounds]" in "\n".join(lines)
-    gain = json.loads(restore.as_json(board))["cells"][0]["gain"][HYBRID]
+    gain = json.loads(restore.as_json(board))["cells"][0]["gains"][HYBRID]["plain"]
     assert (gain["mean"], gain["lower"], gain["upper"]) == (1.0, None, None)
 
 

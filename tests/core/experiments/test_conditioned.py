@@ -17,7 +17,7 @@ from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.training import DdpmTraining
 from dipddpm.core.degrade import degrade
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN
+from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN
 from dipddpm.core.events import BestModel, EpochFinished, Pictures, RestorationScored, Step
 from dipddpm.core.experiments import dip_cache
 from dipddpm.core.experiments.conditioned import ConditionedExperiment, ConditionedTraining

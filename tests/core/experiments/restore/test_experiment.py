@@ -16,7 +16,8 @@ from dipddpm.core import config as configs
 from dipddpm.core.config import RestoreRun
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import DDPM_MEAN, DIP_MEAN, Scoreboard
+from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
     Document,
     Item,
@@ -95,12 +96,13 @@ def test_restore_ends_with_pictures_board_and_plots(whole: list[Item]) -> None:
     written = {item.name: item.text for item in whole if isinstance(item, Document)}
     board = json.loads(written["scores.json"])
     assert len(board["cells"]) == 4
-    gains = {(c["task"], c["set"]): c["gain"]["prior-init"] for c in board["cells"]}
+    gains = {(c["task"], c["set"]): c["gains"]["prior-init"]["all"] for c in board["cells"]}
+    assert all(gain.pop("best") for gain in gains.values())
     again = Scoreboard(scores(whole))
-    gain = again.cells["denoise:sigma=50,blind=true", "glyphs"].gain("prior-init")
+    gain = again.cells["denoise:sigma=50,blind=true", "glyphs"].gain("prior-init", "all")
     assert gain is not None
     assert gains["denoise:sigma=50,blind=true", "glyphs"] == pytest.approx(gain._asdict())
-    assert written["scores.txt"].startswith("inpaint:missing=0.5,sigma=10 on fashion-mini\n")
+    assert written["scores.txt"].startswith("inpaint:missing=0.5,sigma=10 on fashion-mini (2 images, 1 seed)\n")
     assert isinstance(whole[0], PriorLoaded)
 
 
