@@ -53,7 +53,15 @@ FORMULAS: dict[str, Callable[[Case], Tensor]] = {
 }
 """Methods that compute the result in one step, without a network."""
 PATCH_PRIOR = "patch-prior"
-SAMPLERS = {"ddpm": ("", 0), "ddnm": ("ddnm", 100), "diffpir": ("diffpir", 100)}
+SAMPLERS = {
+    "ddpm": ("", 0),
+    "ddnm": ("ddnm", 100),
+    "diffpir": ("diffpir", 100),
+    "robust": ("robust", 100),
+    "dps": ("dps", 100),
+    "pigdm": ("pigdm", 50),
+    "mmps": ("mmps", 20),
+}
 """Diffusion methods and their steps; `ddpm` selects the sampler and the steps that are best for the task."""
 
 
@@ -178,8 +186,10 @@ def restore(
     its `images` are read.
 
     Sources: `dip` is the Deep Image Prior (Ulyanov et al., CVPR 2018), `ddnm` is DDNM+ (Wang et al., ICLR 2023),
-    `diffpir` is DiffPIR (Zhu et al., CVPRW 2023), `guided` follows RED-diff (Mardani et al., ICLR 2024), `prior-init`
-    CCDF (Chung et al., CVPR 2022), and `pinv` is A+ y. The classic methods, such as `nlm`, restore some tasks each.
+    `diffpir` is DiffPIR (Zhu et al., CVPRW 2023), `robust` is DiffPIR with Huber's loss, `dps` is DPS (Chung et al.,
+    ICLR 2023), `pigdm` is PiGDM (Song et al., ICLR 2023), `mmps` is MMPS (Rozet et al., NeurIPS 2024), `guided` follows
+    RED-diff (Mardani et al., ICLR 2024), `prior-init` CCDF (Chung et al., CVPR 2022), and `pinv` is A+ y. The classic
+    methods, such as `nlm`, restore some tasks each.
 
     Raises UserError for a method, setting or device that doesn't exist, for measurements that aren't finite, for a
     prior of images of another size, and for a task that a classic method doesn't restore.

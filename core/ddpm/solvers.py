@@ -81,10 +81,29 @@ class Ddim(Solver):
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """Move towards x0 along eps, and replace part of eps by fresh noise."""
         x0, eps = denoiser(xt, t)
-        (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
-        sigma = self.eta * s_to / s * math.sqrt(added_noise((a, s), (a_to, s_to)))
+        current, target = (denoiser.schedule.alpha_sigma(each) for each in (t, t_next))
+        return self._combine(x0, eps, current, target, generator)
+
+    def draw(
+        self, denoiser: Denoiser, x0: Tensor, xt: Tensor, t_pair: tuple[int, int], generator: torch.Generator
+    ) -> Tensor:
+        """Draw xt at the second timestep of `t_pair`, given x0 and the xt of the first."""
+        current, target = (denoiser.schedule.alpha_sigma(t) for t in t_pair)
+        eps = (xt - current[0] * x0) / current[1]
+        return self._combine(x0, eps, current, target, generator)
+
+    def _combine(
+        self,
+        x0: Tensor,
+        eps: Tensor,
+        current: tuple[float, float],
+        target: tuple[float, float],
+        generator: torch.Generator,
+    ) -> Tensor:
+        a_to, s_to = target
+        sigma = self.eta * s_to / current[1] * math.sqrt(added_noise(current, target))
         x = a_to * x0 + math.sqrt(max(0.0, s_to**2 - sigma**2)) * eps
-        return x + sigma * noise(xt, generator) if sigma else x
+        return x + sigma * noise(x, generator) if sigma else x
 
 
 class DpmSolver(Solver):

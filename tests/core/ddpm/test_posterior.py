@@ -29,7 +29,7 @@ TASKS = [
     "denoise:noise=poisson,photons=30",
     "denoise:noise=salt-and-pepper,hit=0.1",
 ]
-ITERATED = ["ddnm", "diffpir", "dps"]
+ITERATED = [name for name in METHODS if name != "posterior-mean"]
 IMAGES = torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(3))
 SHAPE = (4, 1, 16, 16)
 
