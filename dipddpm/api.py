@@ -33,6 +33,7 @@ from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.events import Item
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.priors import load_prior as load_best_model
+from dipddpm.core.experiments.priors import prior_warnings
 from dipddpm.core.io import home
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Stopwatch, clock_of
@@ -234,9 +235,12 @@ def load_prior(run: Path | str = "reference", *, device: str = "auto") -> Traine
     `leaves` for pictures of any size and number of channels.
 
     Raises UserError if the folder doesn't exist, if the run has trained no diffusion model, if its file is damaged, and
-    for a device that doesn't exist.
+    for a device that doesn't exist. Warns of a model that can't see the brightness or the contrast of its input.
     """
-    return load_best_model(str(home.expand(run)), _device(device))[0]
+    model, _ = load_best_model(str(home.expand(run)), _device(device))
+    for warning in prior_warnings(model):
+        warnings.warn(warning.text, RuntimeWarning, stacklevel=2)
+    return model
 
 
 class Training:

@@ -17,12 +17,14 @@ from dipddpm.core.data.sources import data_loaded, load_training, opening_events
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.sampling import CLIP_REMEDY, Sampling
 from dipddpm.core.ddpm.schedule import Schedule
+from dipddpm.core.ddpm.sensitivity import Sensitivity
 from dipddpm.core.ddpm.solvers import solver
 from dipddpm.core.ddpm.training import DdpmTraining, InputTransform
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import EpochFinished, Input, Item, Message, Pictures, RunStarted, StateDict
 from dipddpm.core.images import clip_visibly, to_unit
 from dipddpm.core.metrics.samples import SampleEvaluator
+from dipddpm.core.metrics.spread import Spread, drift_text, scale_each
 from dipddpm.core.metrics.usable import count_unusable, unusable_text
 
 MAX_SHOWN = 8
@@ -137,8 +139,10 @@ class DdpmExperiment:
                 continue
             if self.epoch % options.sample_every == 0:
                 preview = self._preview()
-                title = f"Samples after epoch {self.epoch} (nfe {preview.nfe})"
-                yield Pictures(name="progress", images=_visible(preview.xt), step=self.step, title=title, numbered=True)
+                drift = self._drift_text(preview.xt)
+                if drift and self.epoch == options.sample_every and (why := self._blindness_text()):
+                    yield Message(text=f"{drift} {why}", level="warning")
+                yield from self._sample_pictures("progress", preview.xt, preview.nfe, drifted=bool(drift))
         if len(self.sampling.xt):
             for step in self.sampling:
                 if self.sampling.steps_done == len(self.sampling):
@@ -162,13 +166,38 @@ class DdpmExperiment:
         none_usable = count_unusable(self.sampling.xt) == len(images)
         if problem and not none_usable:
             yield Message(text=f"{problem}. {CLIP_REMEDY}", level="warning")
+        drift = self._drift_text(self.sampling.xt)
+        if drift:
+            shown = "A second picture shows each sample scaled to its own range." if options.samples else ""
+            yield Message(text=" ".join(filter(None, (drift, self._blindness_text(), shown))), level="warning")
         if options.samples:
-            title = f"Samples after epoch {self.epoch} (nfe {nfe})"
-            yield Pictures(name="samples", images=images[: options.samples], step=self.step, title=title)
+            samples = self.sampling.xt[: options.samples]
+            yield from self._sample_pictures("samples", samples, nfe, drifted=bool(drift))
         if none_usable:
             raise UserError(f"{problem}.", f"{CLIP_REMEDY} The trained model is stored.")
         if self.evaluator is not None:
             yield from self.evaluator(images[: options.evaluate], seed=self.config.seed, step=self.step, nfe=nfe)
+
+    def _drift_text(self, xt: Tensor) -> str:
+        """Say how far samples are from the range of the training images; "" if they aren't far."""
+        return drift_text(xt, Spread.of_training(self.sets[0].images))
+
+    def _blindness_text(self) -> str:
+        """Say that the network can't see the brightness or the contrast of its input; "" if it can see both."""
+        measured = Sensitivity.of(self.training.averaged, self.sampling.xt.shape[1:], len(self.schedule))
+        return measured.text(self.config.ddpm.network)
+
+    def _sample_pictures(self, name: str, xt: Tensor, nfe: int, *, drifted: bool) -> Iterator[Pictures]:
+        """Yield the picture of samples, and if they have left the range of images, a second one that shows them."""
+        title, numbered = f"Samples after epoch {self.epoch} (nfe {nfe})", name == "progress"
+        true_range = f"{title}, in true range: clipped to black and white" if drifted else title
+        yield Pictures(name=name, images=_visible(xt), step=self.step, title=true_range, numbered=numbered)
+        if drifted:
+            own_range = f"{title}, each scaled to its own range"
+            if self.config.ddpm.network == "tutorial":
+                own_range += ", as the published code shows them"
+            scaled = scale_each(xt)
+            yield Pictures(name=f"{name}-scaled", images=scaled, step=self.step, title=own_range, numbered=numbered)
 
     def _denoiser(self, count: int) -> Denoiser:
         """Return a denoiser for `count` images, with the averaged weights; images take the classes in turn."""

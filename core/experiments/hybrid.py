@@ -32,7 +32,7 @@ from dipddpm.core.events import (
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.given import Batch, load_batch, with_known_noise
 from dipddpm.core.experiments.phases import Comparing, Phases, PriorTraining, Restoring
-from dipddpm.core.experiments.priors import load_prior
+from dipddpm.core.experiments.priors import load_prior, prior_warnings
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
 
@@ -138,6 +138,10 @@ class HybridExperiment:
             return
         if self.step == 0:
             yield from self._own_inputs
+            if self.given_prior is not None:
+                yield from prior_warnings(self.given_prior[0])
+            elif isinstance(self.training, DdpmExperiment):
+                yield from prior_warnings(self._as_model(self.training.network))
             if self.given is None:
                 yield from file_messages(self.config.images, self.case.shape[1])
             else:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.ddpm.sensitivity import Sensitivity
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import PriorLoaded
+from dipddpm.core.events import Message, PriorLoaded
 from dipddpm.core.runs import BEST_FILE, reference, trained
 
 
@@ -26,3 +29,11 @@ def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, Prio
         parameters=sum(p.numel() for p in model.network.parameters()),
         options=trained.model_options(model.options),
     )
+
+
+def prior_warnings(prior: TrainedModel) -> Iterator[Message]:
+    """Yield a warning if the prior can't see the brightness or the contrast of its input; measured, in one pass."""
+    measured = Sensitivity.of(prior.network, prior.shape, len(prior.schedule))
+    if text := measured.text(f"of the prior, {prior.options.network},"):
+        why = "So its restorations may be too bright or too dark, above all where little of the image was measured."
+        yield Message(text=f"{text} {why}", level="warning")

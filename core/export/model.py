@@ -15,7 +15,7 @@ from typing import Any
 from dipddpm.core import config as configs
 from dipddpm.core.data.catalogue import CATALOGUE
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModelStored, DataLoaded, RunStarted, SamplesEvaluated
+from dipddpm.core.events import BestModelStored, DataLoaded, Message, RunStarted, SamplesEvaluated
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.report.document import Block, BulletList, Code, Facts, Heading, Page, Text
@@ -130,6 +130,8 @@ def _body(record: Record, sha256: str) -> Page:
         *([Text(f"The licence of {known.title}: {known.licence}.")] if known else []),
         Text(SHIPPED_LICENCE if record.run.reference else OWN_LICENCE),
     ]
+    if warnings := [message.text for message in record.all(Message) if message.level == "warning"]:
+        blocks += [Heading("Warnings of the training"), BulletList(warnings)]
     if metrics := _metrics(record):
         measurements = [(label, f"{value:.4g}") for label, value in metrics.values()]
         blocks += [Heading("Measurements"), Facts(measurements)]

@@ -13,7 +13,7 @@ from dipddpm.core.compute import devices
 from dipddpm.core.config.ddpm import MIN_EVALUATED, SamplerName
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Pictures, SamplesEvaluated
-from dipddpm.core.io import output
+from dipddpm.core.io import atomic, output
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.runs import Run, trained
 from dipddpm.tui.cli import complete
@@ -128,12 +128,12 @@ def sample(
 
     The run is a ddpm run, or a hybrid that has trained its prior; its best model is used. --evaluate prints the Frechet
     distance and the kernel distance to the test images and the share of suspected copies, and writes a second PNG file
-    with the nearest training images. Distances are comparable only at the same N.
+    with the nearest training images. Distances are comparable only at the same N. If the samples have left the range
+    of images, a warning says so, and another PNG file shows each of them scaled to its own range.
     """
-    nearest = grid.with_stem(f"{grid.stem}-nearest")
-    _refuse_paths(
-        [path for path in (grid, trajectory, nearest if evaluate else None) if path is not None], replace=force
-    )
+    nearest, scaled = (grid.with_stem(f"{grid.stem}-{name}") for name in ("nearest", "scaled"))
+    extra = [*([nearest] if evaluate else []), *([scaled] if atomic.is_file(scaled) else [])]
+    _refuse_paths([grid, *([trajectory] if trajectory else []), *extra], replace=force)
     _refuse_evaluation(evaluate, label)
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
@@ -161,15 +161,15 @@ def sample(
     silent, stderr = not sys.stderr.isatty(), Console(stderr=True)
     for _ in track(sampling, "Sampling", len(sampling), console=stderr, transient=True, disable=silent):
         pass
-    seconds = time.perf_counter() - began
-    scale = max(1, 56 // min(model.shape[1:]))
+    seconds, scale = time.perf_counter() - began, _scale(model)
     unusable = _refuse_unusable(sampling.xt, clip=clip)
     displayed = images.clip_visibly(images.to_unit(sampling.xt))
     with output.reporting(grid):
         images.save_png(grid, images.grid(displayed[:n], scale=scale))
+    drifted = _save_scaled(sampling.xt, model, evaluator, scaled, count=n)
     if trajectory is not None:
-        rows = torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)  # one row an image
-        rows = images.clip_visibly(images.to_unit(rows))
+        # A row holds the steps of one image.
+        rows = images.clip_visibly(images.to_unit(torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)))
         with output.reporting(trajectory):
             images.save_png(trajectory, images.grid(rows, len(sampling.trajectory), scale=scale))
     evaluations: list[SamplesEvaluated] = []
@@ -181,7 +181,7 @@ def sample(
             evaluations.append(item)
     if json:
         record = {"run": source_run.id, "file": str(grid), "images": n, "unusable": unusable, "nfe": sampling.nfe}
-        record["evaluated"] = evaluations
+        record |= {"scaled": str(scaled) if drifted else None, "evaluated": evaluations}
         print_json(record)
         return
     print(f"{count} images in {format_duration(seconds)}, nfe {sampling.nfe}: {printable(str(grid))}")
@@ -201,6 +201,29 @@ def _refuse_unusable(samples: Tensor, *, clip: bool) -> int:
         print("No picture was written.", file=sys.stderr)
         raise typer.Exit(1)
     return unusable
+
+
+def _scale(model: TrainedModel) -> int:
+    """Return the factor by which pictures enlarge the model's images."""
+    return max(1, 56 // min(model.shape[1:]))
+
+
+def _save_scaled(
+    samples: Tensor, model: TrainedModel, evaluator: SampleEvaluator | None, file: Path, *, count: int
+) -> bool:
+    """If samples have left the range of images, warn, write `count` of them scaled to their own range; return True."""
+    from dipddpm.core import images
+    from dipddpm.core.ddpm.sensitivity import Sensitivity
+    from dipddpm.core.metrics.spread import Spread, drift_text, scale_each
+
+    drift = drift_text(samples, Spread.of_training(evaluator.training.images) if evaluator else None)
+    if drift:
+        blindness = Sensitivity.of(model.network, model.shape, len(model.schedule)).text(model.options.network)
+        shown = f"{printable(str(file))} shows each sample scaled to its own range."
+        print(" ".join(filter(None, (drift, blindness, shown))), file=sys.stderr)
+        with output.reporting(file):
+            images.save_png(file, images.grid(scale_each(samples[:count]), scale=_scale(model)))
+    return bool(drift)
 
 
 def _evaluator(run: Run) -> SampleEvaluator:

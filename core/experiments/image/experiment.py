@@ -19,7 +19,7 @@ from dipddpm.core.experiments.image.loading import Facts, facts_of, group_files,
 from dipddpm.core.experiments.image.parts import pad_for_blur
 from dipddpm.core.experiments.image.plan import make_plan
 from dipddpm.core.experiments.image.results import FileOfGroup, closing_items
-from dipddpm.core.experiments.priors import load_prior
+from dipddpm.core.experiments.priors import load_prior, prior_warnings
 from dipddpm.core.methods.base import shift_step
 from dipddpm.core.methods.pictures import PictureMethods, unsuitable
 
@@ -77,6 +77,8 @@ class ImageExperiment:
     def __iter__(self) -> Iterator[Item]:
         if self.step == 0:
             yield from self.inputs
+            if self.methods.prior is not None:
+                yield from prior_warnings(self.methods.prior)
             for each in self.facts:
                 yield from each.found
             for phase in self.phases:

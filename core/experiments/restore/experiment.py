@@ -33,7 +33,7 @@ from dipddpm.core.events import (
     StateDict,
     Step,
 )
-from dipddpm.core.experiments.priors import load_prior
+from dipddpm.core.experiments.priors import load_prior, prior_warnings
 from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJob, RestoreJobResult, degrade_job
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import clip_visibly
@@ -151,6 +151,7 @@ class RestoreExperiment:
     def __iter__(self) -> Iterator[Item]:
         if not (self.step or self._runner or self._resumed_states):
             yield from self._models
+            yield from prior_warnings(self.methods.prior)
             yield from opening_events(self.sets.values())
             yield from self._masks
         while self.step < len(self.jobs):

@@ -11,7 +11,7 @@ from dipddpm.core.compute import checkpoint
 from dipddpm.core.config import DdpmRun, build
 from dipddpm.core.data.sources import load_training
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import BestModel, DataLoaded, EpochFinished, Pictures, SamplesEvaluated, Step
+from dipddpm.core.events import BestModel, DataLoaded, EpochFinished, Message, Pictures, SamplesEvaluated, Step
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.images import save_png, to_bytes
 from tests.core.steps import count_steps, until_step
@@ -58,6 +58,36 @@ def test_ddpm_experiment_pictures_show_batch_forward_process_and_samples() -> No
     assert str(to_bytes(clean).tolist()) in truth
     errors = [(stage - clean).square().mean().item() for stage in stages]
     assert 0 < errors[0] < errors[1] < errors[2] < errors[3]
+
+
+DRIFTING = {"ddpm.timesteps": 1000, "ddpm.sample_steps": 4, "ddpm.sample_every": 1, "ddpm.epochs": 2}
+"""An untrained network samples noise, whose means spread over about 157 / 28."""
+
+
+def test_ddpm_experiment_warns_of_samples_out_of_range_and_shows_them_scaled() -> None:
+    items = list(experiment(**DRIFTING))
+    preview, final = (item.text for item in items if isinstance(item, Message))
+    for text in (preview, final):
+        assert text.startswith("The means of the samples spread over ")
+        assert "those of the training images over 0." in text
+        assert "The network tutorial can't see the brightness and contrast of its input" in text
+    pictures = {item.name: item for item in items if isinstance(item, Pictures)}
+    assert list(pictures)[-4:] == ["progress", "progress-scaled", "samples", "samples-scaled"]
+    true, own = pictures["samples"], pictures["samples-scaled"]
+    assert true.title == "Samples after epoch 2 (nfe 4), in true range: clipped to black and white"
+    assert own.title.endswith("each scaled to its own range, as the published code shows them")
+    assert pictures["progress-scaled"].numbered
+    assert len(own.images) == 3
+    assert own.images.amin((1, 2, 3)).tolist() == [0, 0, 0]
+    assert own.images.amax((1, 2, 3)).tolist() == [1, 1, 1]
+
+
+def test_ddpm_experiment_gives_no_cause_for_drift_of_unet() -> None:
+    items = list(experiment(**DRIFTING | {"ddpm.network": "unet", "unet.channels": "8,8"}))
+    (final,) = (item.text for item in items if isinstance(item, Message))
+    assert "can't see" not in final
+    assert final.endswith("A second picture shows each sample scaled to its own range.")
+    assert "published" not in next(i.title for i in items if isinstance(i, Pictures) and i.name == "samples-scaled")
 
 
 def test_ddpm_experiment_resumes_exactly(tmp_path: Path, plain: Plain) -> None:

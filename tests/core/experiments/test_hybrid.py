@@ -254,7 +254,8 @@ def test_hybrid_warns_of_restored_image_that_is_not_finite(build: Build, monkeyp
     undisturbed = of(RestorationScored, list(build()))[0].psnr
     spoil(monkeypatch, math.nan, [1])
     items = list(build())
-    (warning,) = [item.text for item in of(events.Message, items) if item.level == "warning"]
+    blind, warning = [item.text for item in of(events.Message, items) if item.level == "warning"]
+    assert blind.startswith("The network of the prior, tutorial, can't see the brightness and contrast of its input")
     assert warning.startswith("1 of 2 restored images are not finite. Lower dip.lr")
     scored = of(RestorationScored, items)[0].psnr
     assert (scored[0], math.isnan(scored[1])) == (undisturbed[0], True)

@@ -187,6 +187,30 @@ def test_sample_counts_samples_that_are_not_finite(
     assert load_image(target).shape[1] == 3  # magenta on grey
 
 
+def test_sample_warns_of_samples_out_of_range_and_shows_them_scaled(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_trained_run(runs)
+    command = ("sample", run.id, "--n", "2", "--steps", "2", "--json", "--grid", tmp_path / "a.png")
+    assert dipddpm(*command) == 0
+    printed = capsys.readouterr()
+    assert (json.loads(printed.out)["scaled"], printed.err) == (None, "")
+    step = Sampling._step
+    monkeypatch.setattr(Sampling, "_step", lambda sampling: [step(sampling), sampling.xt.add_(5)][0])
+    assert dipddpm(*command, "--force") == 0
+    printed = capsys.readouterr()
+    scaled = tmp_path / "a-scaled.png"
+    assert json.loads(printed.out)["scaled"] == str(scaled)
+    assert "The means of the samples spread over " in printed.err
+    assert f"{scaled} shows each sample scaled to its own range." in printed.err
+    assert load_image(tmp_path / "a.png")[0].min() > 0.9
+    assert load_image(scaled).min() == 0
+    assert dipddpm(*command[:-1], tmp_path / "a.png") == 2
+    (tmp_path / "a.png").unlink()
+    assert dipddpm(*command) == 2
+    assert "a-scaled.png exists already" in capsys.readouterr().err
+
+
 def test_sample_never_replaces_pictures_without_force(
     tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
