@@ -150,6 +150,7 @@ FIELDS = {
     "protocol": "how the distance was measured",
     "psnr": "PSNR in dB, for each image",
     "early_stopped.psnr": "the image's PSNR at the stop, in dB",
+    "restoration_missing.first": "the index of the first of the images in their set",
     "restorations_compared.images": "how many images each cell has",
     "restorations_compared.seeds": "how often each image was degraded",
     "restorations_compared.psnr": "the mean PSNR over all cells, in dB",

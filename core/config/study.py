@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from dipddpm.core.config.base import Indices, Positive, Section
+from dipddpm.core.config.base import Indices, Natural, Positive, Section
 from dipddpm.core.config.hybrid import HYBRIDS
 from dipddpm.core.config.tasks import parse_task
 from dipddpm.core.errors import UserError, suggest
@@ -45,6 +45,10 @@ class RestoreConfig(Section, frozen=True):
         "and networks with the input A+ y are controls for those with DIP's result",
     ] = ()
     images: Annotated[Positive, Meta(le=10_000), "number of images in each set"] = 50
+    first: Annotated[Natural, Meta(le=100_000), "index of the first of these images in each set"] = 0
+    earlier: Annotated[
+        str, "folder of a finished head-to-head with the same options, whose board these images are added to; see first"
+    ] = ""
     seeds: Annotated[Positive, Meta(le=100), "number of times each image is degraded and restored"] = 3
 
     def __post_init__(self) -> None:

@@ -30,14 +30,14 @@ LEAVES = 600
 Draw = Callable[[np.random.Generator], Image.Image]
 
 
-def load(name: str, count: int, *, root: Path | None = None) -> ImageSet:
-    """Return the first `count` images of a set: a data set's test images, or generated images.
+def load(name: str, count: int, *, first: int = 0, root: Path | None = None) -> ImageSet:
+    """Return `count` images of a set from index `first` on: a data set's test images, or generated images.
 
     Raises UserError if a data set is missing or has too few images.
     """
     if name in data.CATALOGUE:
-        return data.load(name, "test", root=root).take(range(count))
-    images = np.stack([np.asarray(_MADE[name](_generator(name, index))) for index in range(count)])
+        return data.load(name, "test", root=root).take(range(first, first + count))
+    images = np.stack([np.asarray(_MADE[name](_generator(name, index))) for index in range(first, first + count)])
     pixels = torch.from_numpy(images).view(count, 1, SIDE, SIDE)
     return ImageSet(name, "made", pixels, torch.zeros(count, dtype=torch.int64), (), source="drawn here")
 

@@ -265,7 +265,10 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
 
 
 class RestorationMissing(Event, tag="restoration_missing", frozen=True):
-    """A method has no result on a task and a set: it doesn't apply there, or it `failed`; `why` gives the reason."""
+    """A method has no result on a task and a set: it doesn't apply there, or it `failed`; `why` gives the reason.
+
+    `first` is the index of the first of the images in their set.
+    """
 
     task: str
     method: str
@@ -274,6 +277,7 @@ class RestorationMissing(Event, tag="restoration_missing", frozen=True):
     step: Count = 0
     set: str = ""
     seed: int = 0
+    first: Count = 0
 
 
 class RestorationsCompared(Event, tag="restorations_compared", frozen=True):

@@ -31,7 +31,7 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, PriorLoaded
 from dipddpm.core.io import home
 from dipddpm.core.launch import inputs, queue, results, shapes
-from dipddpm.core.runs import BEST_FILE, Run, reference, trained
+from dipddpm.core.runs import BEST_FILE, Run, reference, slices, trained
 
 _NOISE_REMEDY = "Give the noise a kind and a level, such as denoise:sigma=25."
 
@@ -43,6 +43,8 @@ def refuse(config: AnyRun, *, fetching: bool = False, elsewhere: bool = False) -
     the devices, because the run starts on another machine with the same files.
     """
     _refuse_options_without_effect(config)
+    if isinstance(config, RestoreRun) and config.restore.earlier:
+        _refuse_other_models(config)
     _refuse_inputs(config, fetching=fetching, elsewhere=elsewhere)
 
 
@@ -86,6 +88,17 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         if takes_prior and config.prior.run:
             _refuse_prior(config.prior.run)
     shapes.refuse(config)
+
+
+def _refuse_other_models(config: RestoreRun) -> None:
+    """Raise UserError if images can't be added to the earlier head-to-head, or its masks and models have changed."""
+    slices.earlier_results(config)
+    earlier = Path(config.restore.earlier)
+    try:
+        inputs.refuse_changed(earlier, [*_files(config), *_models(config)])
+    except UserError as error:
+        remedy = f"Put the old files back, or restore all images in a new run: dipddpm fork {earlier.name}"
+        raise UserError(error.problem, remedy) from None
 
 
 def refuse_resume(
@@ -179,9 +192,10 @@ def _datasets(config: AnyRun) -> list[str]:
 def _refuse_more_than(config: AnyRun, name: str) -> None:
     """Raise UserError for image counts or indices beyond the size of a data set, and for a folder without a split."""
     if isinstance(config, RestoreRun):
-        if config.restore.images > (count := _count(config.data, name, "test")):
-            problem = f"{name} has {count:,} test images, not {config.restore.images:,}."
-            raise UserError(problem, f"Lower restore.images to {count:,} or less.")
+        first, images = config.restore.first, config.restore.images
+        if first + images > (count := _count(config.data, name, "test")):
+            problem = f"{name} has {count:,} test images, not {first + images:,}."
+            raise UserError(problem, f"Lower restore.images to {max(count - first, 0):,} or less.")
         return
     trains = isinstance(config, DdpmRun) or (isinstance(config, HybridRun) and config.trains)
     if (trains or config.data.train_images) and config.data.train_images > (

@@ -7,14 +7,20 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from dipddpm.core import config as configs
-from dipddpm.core.config import PRESETS, TASKS
+from dipddpm.core.config import PRESETS, TASKS, AnyRun
 from dipddpm.core.config.study import restoring_methods
 from dipddpm.core.errors import UserError
+from dipddpm.core.launch.local import runs_root
+from dipddpm.core.runs import Run, RunsFolder, RunState, slices
 from dipddpm.tui.cli import complete
 from dipddpm.tui.cli.command import command, option, with_config_default
 from dipddpm.tui.cli.help import IMAGES, METHOD, names_picture
-from dipddpm.tui.cli.options import NewRun, prior_name, run_argument, run_folder_path
+from dipddpm.tui.cli.options import NewRun, find_run, prior_name, run_argument, run_folder_path
 from dipddpm.tui.cli.run import start
+from dipddpm.tui.shared.draft import Draft
+
+FREE_OPTIONS = ("name", "device", "processes", "threads", "data.directory", "checkpoint_seconds", "checkpoint_epochs")
+"""The options of a run that don't affect its results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +86,47 @@ class RestoreOptions(NewRun):
         key="restore.seeds",
         metavar="N",
     )
+    add_images: str | None = option(
+        None,
+        "Add these images of each set, such as 12-23, to the board of a finished head-to-head.",
+        "--add-images",
+        group=IMAGES,
+        metavar="FIRST-LAST",
+    )
+    to: str | None = option(
+        None,
+        "The head-to-head that images are added to.  [default: the newest finished one]",
+        "--to",
+        group=IMAGES,
+        metavar="RUN",
+        complete=complete.runs,
+    )
     group: str | None = field(default=None, init=False)
+
+    def config(self) -> AnyRun:
+        """Return the complete config. Raises UserError if an option is wrong."""
+        given = self.config_settings()
+        if self.add_images is None:
+            if self.to is not None:
+                problem = "--to names the head-to-head that images are added to, and no images are named."
+                raise UserError(problem, "Name them, such as --add-images 12-23, or leave out --to.")
+            return configs.build("restore", preset=self.preset, settings=given)
+        if other := [*(key for key in given if key not in FREE_OPTIONS), *["preset"] * bool(self.preset)]:
+            problem = f"Added images are restored with the options of the others; given: {', '.join(other)}."
+            raise UserError(problem, "Leave them out.")
+        draft = Draft.from_config(slices.with_images(self._earlier_run(), self.add_images))
+        draft.set_values({key: str(value) for key, value in given.items()})
+        return draft.config()
+
+    def _earlier_run(self) -> Run:
+        """Return the head-to-head that images are added to. Raises UserError if there is none."""
+        if self.to is not None:
+            return find_run(self.to, self.runs_dir)
+        for run in RunsFolder(runs_root(self.runs_dir)).runs():
+            status = run.status()
+            if status.summary.kind == "restore" and status.state is RunState.finished and not run.reference:
+                return run
+        raise UserError("There is no finished head-to-head to add images to.", "Start one with dipddpm restore.")
 
     def named_settings(self) -> dict[str, Any]:
         """Add the folders of the runs that this command names."""
@@ -104,10 +150,14 @@ def restore(options: RestoreOptions) -> int:
         dipddpm restore --preset quick
         dipddpm restore last --task inpaint:missing=0.7,sigma=5 --images 10
         dipddpm restore --method calibrated --images 50 --seeds 3 --detach
+        dipddpm restore --add-images 12-23 --to last
 
     The methods are the hybrids, their baselines DIP and DDPM, which get as much time as the hybrid, and controls. Each
     score is printed when it is known, and at the end a table of the hybrids and their baselines; dipddpm show prints
     every method with its costs. Times are comparable only if nothing else uses the device. With --gpus, each process
     restores whole sets of images.
+
+    With --add-images a board grows: a new run restores the further images with the options of an earlier one, and its
+    board holds the images of both.
     """
-    return start(configs.build("restore", preset=options.preset, settings=options.config_settings()), options)
+    return start(options.config(), options)

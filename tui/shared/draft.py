@@ -87,6 +87,7 @@ PATHS = (
     "data.directory",
     "prior.run",
     "restore.conditioned",
+    "restore.earlier",
 )
 """Options that hold paths."""
 NOISE_LEVELS = {f"task.{option}" for option in TaskOptions.__struct_fields__ if option != "noise"}

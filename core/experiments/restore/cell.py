@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor
 
+from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HYBRIDS, parse_task
 from dipddpm.core.data import ImageSet
 from dipddpm.core.degrade.case import Case
@@ -36,6 +37,8 @@ class RestoreJob:
     set: str
     seed: int
     method: str
+    first: int = 0
+    """The index of the first image in its set."""
 
     def score_event(
         self, cost: Cost, images: ImageSet, truth: Tensor, *, budget_of: str, knows: tuple[str, ...], step: int
@@ -163,7 +166,13 @@ class CellRunner:
 
 
 def degrade_job(job: RestoreJob, images: ImageSet, device: torch.device) -> tuple[Case, Tensor]:
-    """Degrade the images as the job demands; return the case, which is all that methods get, and the truth."""
+    """Degrade the images as the job demands; return the case, which is all that methods get, and the truth.
+
+    An image has the same measurement in every slice; methods draw other random numbers in each slice.
+    """
     truth = to_unit(images.images)
-    labels = [f"{job.set} {index}" for index in range(len(truth))]
-    return Case.of(truth, parse_task(job.task), labels, job.seed).to(device), truth.to(device)
+    labels = [f"{job.set} {index}" for index in range(job.first, job.first + len(truth))]
+    case = Case.of(truth, parse_task(job.task), labels, job.seed)
+    if job.first:
+        case = replace(case, seed=derive(case.seed, f"images from {job.first}"))
+    return case.to(device), truth.to(device)

@@ -40,6 +40,7 @@ from dipddpm.core.images import clip_visibly
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.report import restore
+from dipddpm.core.runs.slices import earlier_results
 from dipddpm.core.runs.trained import model_options
 
 SYNC_SECONDS = 1.0
@@ -87,7 +88,7 @@ class RestoreExperiment:
         clock = clock_of(self.device)
         self.methods = Methods(config.restore, model, config.dip, conditioned, clock)
         self.jobs = [
-            RestoreJob(task, name, config.seed + i, method)
+            RestoreJob(task, name, config.seed + i, method, config.restore.first)
             for task in config.restore.tasks
             for name in config.restore.sets
             for i in range(config.restore.seeds)
@@ -128,7 +129,7 @@ class RestoreExperiment:
                 problem = f"The {name} is trained on {size} images (channels x height x width), not on 1x28x28."
                 raise UserError(problem, "Name a run that was trained on grey images of 28x28 pixels.")
         images = {
-            str(name): procedural.load(name, config.restore.images, root=config.data.root)
+            str(name): procedural.load(name, config.restore.images, first=config.restore.first, root=config.data.root)
             for name in config.restore.sets
         }
         return cls(config, images, prior, device, conditioned)
@@ -154,6 +155,7 @@ class RestoreExperiment:
             yield from prior_warnings(self.methods.prior)
             yield from opening_events(self.sets.values())
             yield from self._masks
+            yield from self._earlier_items()
         while self.step < len(self.jobs):
             while self.step not in self._finished_jobs:
                 self._run_until_sync()
@@ -244,6 +246,29 @@ class RestoreExperiment:
         last, current = self.jobs[index - 1], self.jobs[index]
         same_cell = (last.task, last.set) == (current.task, current.set)
         return not same_cell or (what == "seed" and last.seed != current.seed)
+
+    # Images that are added to those of an earlier run
+
+    def _earlier_items(self) -> list[Item]:
+        """Take over the results that this run adds its images to, and return them to be logged.
+
+        Raises UserError if they are those of other methods, so that rows of both runs couldn't be joined.
+        """
+        earlier = earlier_results(self.config)
+        if not earlier:
+            return []
+        run = Path(self.config.restore.earlier).name
+        for task in self.config.restore.tasks:
+            before = {event.method for event in earlier if event.task == task}
+            if other := before ^ set(self.methods.for_task(task)):
+                problem = f"{run} compares other methods for {task} than this run would: {', '.join(sorted(other))}."
+                remedy = f"Restore all images with these methods in a new run: dipddpm fork {run}"
+                raise UserError(problem, remedy)
+        self._scored += [event for event in earlier if isinstance(event, RestorationScored)]
+        self._missing += [event for event in earlier if isinstance(event, RestorationMissing)]
+        first, images = self.config.restore.first, self.config.restore.images
+        text = f"Adds the images {first} to {first + images - 1} of each set to those of {run}."
+        return [Message(text=text), *earlier]
 
     # Items of a finished job
 

@@ -11,10 +11,12 @@ import pytest
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import BestModelStored, Message, PsnrMeasured, RestorationScored
 from dipddpm.core.launch import local
 from dipddpm.core.runs import Run, RunsFolder, RunState, heartbeat
 from dipddpm.core.runs.extend import extend
+from dipddpm.core.runs.slices import with_images
 from tests.helpers import Until, recorded
 
 pytestmark = pytest.mark.slow
@@ -64,15 +66,15 @@ def carry_out(runs: RunsFolder, config: configs.AnyRun, until: Until) -> Run:
     return run
 
 
-def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, kind: type) -> Run:
-    """Carry out a run that is killed by SIGKILL after a few events of a kind, then resumed.
+def killed_on_the_way(runs: RunsFolder, config: configs.AnyRun, until: Until, kind: type, *, least: int = 2) -> Run:
+    """Carry out a run that is killed by SIGKILL after at least a few events of a kind, then resumed.
 
     A run that ended before the signal came is made again.
     """
     for _ in range(20):
         run = runs.create(config)
         local.start(run, now=True)
-        until(lambda: len(recorded(run, kind)) >= 2, 600)  # noqa: B023
+        until(lambda: len(recorded(run, kind)) >= least, 600)  # noqa: B023
         local.send_signal(run, signal.SIGKILL)
         until(lambda: (worker := heartbeat.read(run.folder)) is not None and not heartbeat.is_alive(worker))  # noqa: B023
         if run.status().state is RunState.crashed:
@@ -116,3 +118,19 @@ def test_restore_run_resumes_exactly_within_cell_after_kill(prior: Run, runs: Ru
     saved = [event.file for event in whole.events() if isinstance(event, events.ImageSaved)]
     assert saved[-1] == "images/quality-time-1.png"
     assert all((whole.folder / name).is_file() for name in saved)
+
+
+@pytest.mark.durability
+@pytest.mark.parametrize("processes", [1, 2])
+def test_added_images_resume_exactly_after_kill(processes: int, prior: Run, runs: RunsFolder, until: Until) -> None:
+    given = {**COMMON, **RESTORE, "prior.run": str(prior.folder), "processes": processes}
+    first = carry_out(runs, configs.build("restore", settings=given), until)
+    config = with_images(first, "2-3")
+    whole = carry_out(runs, config, until)
+    killed = killed_on_the_way(
+        runs, config, until, RestorationScored, least=len(recorded(first, RestorationScored)) + 2
+    )
+    assert numbers(killed) == numbers(whole)
+    assert numbers(whole)[: len(numbers(first))] == [msgspec.structs.replace(event, step=0) for event in numbers(first)]
+    board = Scoreboard(killed.events())
+    assert {cell.size for cell in board.cells.values()} == {"4 images, 1 seed"}
