@@ -238,10 +238,10 @@ def baselines(
         if diffusion_for(case.degradation).method == POSTERIOR_MEAN:
             makers[POSTERIOR_MEAN] = lambda c, count: DdpmRestorer(c, prior, samples=count)
 
-    def timed(name: str, make: Callable[[Case, int], Restorer]) -> TimeBudget:
+    def repeated(name: str, make: Callable[[Case, int], Restorer]) -> TimeBudget:
         seconds = [0.0] if name == POSTERIOR_MEAN else budgets
         return TimeBudget(
             lambda count, seed: make(replace(case, seed=seed), count), seconds, seed=case.seed, clock=clock
         )
 
-    return {name: timed(name, make) for name, make in makers.items()}
+    return {name: repeated(name, make) for name, make in makers.items()}

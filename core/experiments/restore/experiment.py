@@ -152,7 +152,7 @@ class RestoreExperiment:
     def __iter__(self) -> Iterator[Item]:
         if not (self.step or self._runner or self._resumed_states):
             yield from self._models
-            yield from prior_warnings(self.methods.prior)
+            yield from prior_warnings(self.methods.models.prior)
             yield from opening_events(self.sets.values())
             yield from self._masks
             yield from self._earlier_items()
