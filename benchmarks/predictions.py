@@ -39,8 +39,8 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import gaussian_kernel
 from dipddpm.core.degrade.noise_estimate import estimate_noise
 from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.classical.table import CLASSICS
+from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.trial import Trial
 from dipddpm.core.methods.trial.clipping import clipping_corrected

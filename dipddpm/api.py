@@ -37,9 +37,8 @@ from dipddpm.core.experiments.priors import prior_warnings
 from dipddpm.core.io import home
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Stopwatch, clock_of
-from dipddpm.core.methods.classical import filters
-from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.classical.table import CLASSICS
+from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.pictures import PictureMethods
@@ -48,7 +47,6 @@ from dipddpm.core.metrics.usable import count_unusable, unusable_text
 Settings: TypeAlias = Mapping[str, Any]
 """Config values by dotted key."""
 FORMULAS: dict[str, Callable[[Case], Tensor]] = {
-    "classic": filters.restore_classic,
     "pinv": lambda case: case.degradation.operator.pinv(case.y),
     **{name: classic.restore for name, classic in CLASSICS.items()},
 }

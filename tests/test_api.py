@@ -95,13 +95,13 @@ def test_restoration_images_complete_interrupted_iteration(photo: Path) -> None:
     assert torch.equal(interrupted.images, whole.images)
 
 
-@pytest.mark.parametrize("method", ["ddpm", "ddnm", "diffpir", "classic", "pinv", "guided"])
+@pytest.mark.parametrize("method", ["ddpm", "ddnm", "diffpir", "kriging", "pinv", "guided"])
 def test_restore_supports_every_kind_of_method(method: str, shipped_prior: Any) -> None:
     assert method in dd.methods()
     y, degradation = dd.degrade("inpaint:missing=0.5,sigma=5", digits(2), seed=0)
     restored = dd.restore(y, degradation, method, prior=shipped_prior, settings=FEW, device="cpu")
     assert restored.images.shape == (2, 1, 28, 28)
-    assert (restored.nfe > 0) == (method not in {"classic", "pinv"})
+    assert (restored.nfe > 0) == (method not in {"kriging", "pinv"})
 
 
 def test_restore_refuses_prior_of_other_image_size(photo: Path, shipped_prior: Any) -> None:
@@ -130,7 +130,7 @@ def test_api_refuses_invalid_calls_with_user_error(call: Any, words: str) -> Non
 def test_describe_allows_restoration_without_truth() -> None:
     x = digits(1)
     y = x + 0.2 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-    restored = dd.restore(y, dd.describe("denoise:sigma=51", y), "classic", device="cpu")
+    restored = dd.restore(y, dd.describe("denoise:sigma=51", y), "nlm", device="cpu")
     assert dd.psnr(restored.images, x) > dd.psnr(y, x)
 
 

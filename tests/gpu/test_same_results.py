@@ -28,7 +28,9 @@ from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.substitution import SubstitutionExperiment
 from dipddpm.core.images import to_model
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
-from dipddpm.core.methods.classical.filters import ClosedFormRestorer, restore_classic
+from dipddpm.core.methods.classical.pictures import task_of
+from dipddpm.core.methods.classical.table import CLASSICS, Classic
+from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from tests.core.ddpm.ideal import Finite
@@ -144,11 +146,17 @@ def hybrid(name: str) -> Callable[[Case, TrainedModel], Restorer]:
     return lambda case, prior: hybrid_restorer(case, prior, options, OPTIONS)
 
 
+def classic(case: Case) -> Classic:
+    """Return the first classic method that restores a case."""
+    task, noise = task_of(case.degradation.operator), case.degradation.noise.kind
+    return next(classic for classic in CLASSICS.values() if classic.supports(task, noise))
+
+
 RESTORERS: dict[str, Callable[[Case, TrainedModel], Restorer]] = {
     "dip": lambda case, _: DipRestorer(case, OPTIONS),
     "ddnm": lambda case, prior: DdpmRestorer(case, prior, method="ddnm", steps=8),
     "diffpir": lambda case, prior: DdpmRestorer(case, prior, method="diffpir", steps=8),
-    "classic": lambda case, _: ClosedFormRestorer(case, restore_classic),
+    "classic": lambda case, _: ClosedFormRestorer(case, classic(case).restore),
     **{name: hybrid(name) for name, options in HYBRIDS.items() if options().restorer_path},
 }
 

@@ -19,8 +19,8 @@ from dipddpm.core.evaluation.cell import CONTROLS
 from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, averaged_samples
-from dipddpm.core.methods.classical.filters import ClosedFormRestorer
 from dipddpm.core.methods.classical.table import CLASSICS, Classic
+from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer

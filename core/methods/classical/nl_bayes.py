@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dipddpm.core.methods.classical.pictures import Picture, from_orthogonal, to_orthogonal
+from dipddpm.core.methods.classical.pictures import Picture, from_orthogonal, is_small, to_orthogonal
 
 FAR = 1e3
 """Value around a picture; patches that contain it are similar to none inside."""
@@ -40,6 +40,9 @@ class Options:
     """Number of channels in which patches are compared; None: all."""
 
 
+SMALL = Options(5, 2, 30, 10, 1.8, compared=1), Options(4, 2, 20, 10, 1.0)
+"""The settings of both steps for small pictures, in which fewer patches are alike: those for large ones are worse
+there, by 1.3 dB at sigma 25 and 0.8 dB at sigma 50."""
 WEAK = Options(6, 4, 90, 10, 1.8, compared=1), Options(5, 3, 90, 10, 1.0)
 STRONG = Options(8, 5, 90, 10, 1.8, compared=1), Options(6, 4, 120, 10, 1.0)
 """The settings of both steps for weak and for strong noise; smaller strides take twice the time for 0.05 dB at most."""
@@ -49,7 +52,7 @@ STRONG_NOISE = 18 / 255
 
 def nl_bayes(y: Picture, sigma: float) -> Picture:
     """Denoise a picture in orthogonal colours; the settings were tuned on chelsea, coffee, a tissue and bricks."""
-    first, second = WEAK if sigma < STRONG_NOISE else STRONG
+    first, second = SMALL if is_small(*y.shape[1:]) else WEAK if sigma < STRONG_NOISE else STRONG
     noisy = torch.from_numpy(to_orthogonal(y)).float()
     basic = _step(noisy, noisy, sigma, first, _subtract_noise)
     return from_orthogonal(_step(noisy, basic, sigma, second, _wiener).double().numpy())

@@ -30,6 +30,9 @@ from dipddpm.core.degrade.stabilize import stabilize
 Picture: TypeAlias = NDArray[np.float64]
 """One image, (C, H, W)."""
 TASK_NAMES = {Identity: "denoise", Mask: "inpaint", BlockMean: "superres", CircularBlur: "deblur"}
+SMALL = 64 * 64
+"""Largest number of pixels of a small picture; some methods have other settings for them, which were tuned on twelve
+training images of FashionMNIST and twelve each of glyphs, patches and leaves (28x28, from number 100,000 on)."""
 LEAST_SIDE = 16
 """Pictures with a shorter side are extended by mirroring, since patches and wavelets need some pixels."""
 
@@ -44,6 +47,11 @@ def map_pictures(method: Callable[..., Picture], *inputs: Tensor) -> Tensor:
     arrays = [np.pad(tensor.double().cpu().numpy(), [(0, 0), (0, 0), *sides], mode="symmetric") for tensor in inputs]
     results = np.stack([method(*pictures) for pictures in zip(*arrays, strict=True)])
     return torch.from_numpy(results[..., :height, :width]).float().to(inputs[0].device)
+
+
+def is_small(height: int, width: int) -> bool:
+    """Return whether a picture of this size is restored with the settings for small ones."""
+    return height * width <= SMALL
 
 
 def to_orthogonal(picture: Picture) -> Picture:

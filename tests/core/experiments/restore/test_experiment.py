@@ -31,7 +31,7 @@ from dipddpm.core.events import (
 from dipddpm.core.experiments.restore import methods as restore_methods
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 from dipddpm.core.experiments.restore.methods import Models
-from dipddpm.core.methods.classical.filters import ClosedFormRestorer
+from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.runs import Run
 from tests.core.steps import resumed_at
 

@@ -120,25 +120,25 @@ def test_classics_improve_on_measurements(name: str, index: int, noise: Noise) -
     assert psnr(x, CLASSICS[name].restore(case)) > min(before + 0.3, 30)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3])
-def test_nlm_matches_skimage(channels: int) -> None:
-    case = case_of(scene(channels), Identity(), GaussianNoise(0.1))
+@pytest.mark.parametrize(("channels", "side"), [(1, 28), (3, 28), (1, 65), (2, 65), (3, 65)])
+def test_nlm_matches_skimage(channels: int, side: int) -> None:
+    case = case_of(scene(channels, side), Identity(), GaussianNoise(0.1))
     y = case.y[0].movedim(0, -1).double().numpy()
-    expected = denoise_nl_means(
-        y, patch_size=5, patch_distance=6, h=0.1 * denoisers.STRENGTH, sigma=0.1, fast_mode=True, channel_axis=-1
-    )
+    h, fast = (0.11, False) if side == 28 else (0.06, True)
+    expected = denoise_nl_means(y, patch_size=5, patch_distance=6, h=h, sigma=0.1, fast_mode=fast, channel_axis=-1)
     restored = CLASSICS["nlm"].restore(case)[0].movedim(0, -1)
     np.testing.assert_allclose(restored.numpy(), expected.reshape(y.shape), atol=1e-6)
 
 
-def test_wavelet_averages_shifts_of_skimage() -> None:
-    case = case_of(scene(1), Identity(), GaussianNoise(0.1))
+@pytest.mark.parametrize(("side", "wavelet", "levels"), [(28, "haar", 4), (80, "db2", 4)])
+def test_wavelet_averages_shifts_of_skimage(side: int, wavelet: str, levels: int) -> None:
+    case = case_of(scene(1, side), Identity(), GaussianNoise(0.1))
     y = case.y[0, 0].double().numpy()
     expected = np.zeros_like(y)
     for down in range(4):
         for right in range(4):
             shifted = np.roll(y, (down, right), (0, 1))
-            denoised = denoise_wavelet(shifted, sigma=0.1, wavelet="db2", rescale_sigma=False, wavelet_levels=4)
+            denoised = denoise_wavelet(shifted, sigma=0.1, wavelet=wavelet, rescale_sigma=False, wavelet_levels=levels)
             expected += np.roll(denoised, (-down, -right), (0, 1)) / 16
     np.testing.assert_allclose(CLASSICS["wavelet"].restore(case)[0, 0].numpy(), expected, atol=1e-6)
 

@@ -15,7 +15,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Item, Message, MethodTried, Step
 from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.classical.filters import ClosedFormRestorer
+from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.trial import Trial
 from tests.core.methods.cases import SMALL, case, shapes
