@@ -16,12 +16,13 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.cell import CONTROLS
-from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, averaged_samples
 from dipddpm.core.methods.classical.table import CLASSICS, Classic
 from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.conditioned import ConditionedModel
+from dipddpm.core.methods.detected import DetectedImpulsesRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
 
@@ -122,6 +123,14 @@ def _samples(models: Models, case: Case, count: int) -> Restorer:
     return averaged_samples(case, models.prior, count)
 
 
+def _detected_samples(models: Models, case: Case, count: int) -> Restorer:
+    return DetectedImpulsesRestorer(case, models.prior, samples=count)
+
+
+def _robust_sample(models: Models, case: Case, count: int) -> Restorer:
+    return DdpmRestorer(case, models.prior, method="robust", steps=100, samples=count)
+
+
 def _sampler(method: str, steps: int) -> Row:
     def make(models: Models, case: Case, count: int) -> Restorer:
         return DdpmRestorer(case, models.prior, method=method, steps=steps, samples=count)
@@ -169,14 +178,25 @@ def _hybrid(name: str) -> Row:
 ROWS = (
     Row(DIP_MEAN, _dip, knows_level, in_hybrid_time=True),
     Row(DDPM_MEAN, _samples, knows_prior, in_hybrid_time=True),
+    Row(
+        DDPM_EQUAL,
+        _detected_samples,
+        lambda task: ("trained prior", "detects impulses"),
+        _has_impulses_on_pixels,
+        in_hybrid_time=True,
+    ),
     Row(POSTERIOR_MEAN, lambda models, case, _: DdpmRestorer(case, models.prior), knows_prior, _is_one_step),
     Row("pinv", _pinv, knows_nothing),
     *map(_classic, CLASSICS.values()),
     Row("dip", _dip, knows_level),
     *(_sampler(method, steps) for method in ("ddnm", "diffpir") for steps in STEPS),
+    _sampler("pigdm", 20),
+    _sampler("mmps", 20),
+    _sampler("dps", 100),
+    Row("ddpm-robust", _robust_sample, lambda task: ("trained prior",), lambda task: task.noise == IMPULSES),
 )
 """The rows besides the hybrids, in the order of the board: baselines, then controls, which are run once each."""
-BASELINE_ROWS = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
+BASELINE_ROWS = (DIP_MEAN, DDPM_MEAN, DDPM_EQUAL, POSTERIOR_MEAN)
 """The rows that a board without controls has, too."""
 
 

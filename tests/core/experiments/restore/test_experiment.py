@@ -73,6 +73,7 @@ def test_restore_scores_every_method_in_every_cell(whole: list[Item]) -> None:
     assert len(board.cells) == 4
     methods = {"prior-init", DIP_MEAN, DDPM_MEAN, "pinv", "dip"}
     methods |= {f"{method}-{steps}" for method in ("ddnm", "diffpir") for steps in (10, 20, 100)}
+    methods |= {"pigdm-20", "mmps-20", "dps-100"}
     for (task, _), cell in board.cells.items():
         holes, noise = {"kriging", "biharmonic"}, {"posterior-mean", "nlm", "tv", "wavelet", "nl-bayes"}
         extra = noise if task.startswith("denoise") else holes

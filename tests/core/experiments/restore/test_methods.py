@@ -138,6 +138,9 @@ def test_restore_experiment_without_controls_scores_hybrids_and_baselines_only(p
         ("kriging", "denoise:noise=salt-and-pepper", ("impulse share", "detects impulses")),
         ("ddnm-10", "denoise:noise=salt-and-pepper", ("trained prior", "impulse share")),
         ("dip", "denoise:noise=salt-and-pepper", ()),
+        ("ddpm-robust", "deblur:noise=salt-and-pepper", ("trained prior",)),
+        ("ddpm-equal", "denoise:noise=salt-and-pepper", ("trained prior", "detects impulses")),
+        ("mmps-20", "denoise:sigma=50,blind=true", ("trained prior", "estimates noise level")),
         ("calibrated", "deblur:sigma=2", ("trained prior", "noise level", "equalizes spectrum")),
     ],
 )
@@ -145,6 +148,14 @@ def test_methods_say_what_they_know(prior: Run, method: str, task: str, known: t
     made = experiment(prior, **{"restore.methods": (), "restore.tasks": (task,)})
     assert made.methods.knows(method, task) == known
     assert method in made.methods.for_task(task)
+
+
+def test_rows_for_impulses_are_left_out_of_other_tasks(prior: Run) -> None:
+    made = experiment(prior, **{"restore.methods": ("prior-init",)}).methods
+    for task in ("denoise:sigma=25", "inpaint", "superres", "deblur"):
+        assert not {"ddpm-equal", "ddpm-robust"} & set(made.for_task(task))
+    assert "ddpm-equal" in made.for_task("inpaint:noise=salt-and-pepper")
+    assert "ddpm-equal" not in made.for_task("deblur:noise=salt-and-pepper")
 
 
 def test_restore_names_package_that_classic_lacks(prior: Run, monkeypatch: pytest.MonkeyPatch) -> None:
