@@ -3,7 +3,8 @@
 The published network regresses eps from DIP(xt). Whether it can depends on the information about eps in DIP's output.
 So the same small network and the best linear filters are given xt, DIP_k(xt) for growing k, and other inputs that
 distinguish the suspected causes; see `core.study.findings`. All of them are trained on training images and measured on
-test images.
+test images. A chapter of its own explains why the samples of the published DDPM alone leave the range of images; see
+`core.study.brightness`.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from dipddpm.core.dip.hourglass import FittedHourglass
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Document, Input, Item, Message, Pictures, RunStarted, StateDict, Step
 from dipddpm.core.images import to_unit
-from dipddpm.core.metrics.samples.classifier import SHAPE
+from dipddpm.core.metrics.samples.classifier import FEATURES, SHAPE
 from dipddpm.core.report import study_figures
 from dipddpm.core.study import findings
+from dipddpm.core.study.brightness import BrightnessTrial
 from dipddpm.core.study.denoising import denoise
 from dipddpm.core.study.dip_outputs import DipStepBank, Noised
 from dipddpm.core.study.findings import Explanation, after
@@ -43,10 +45,10 @@ FILE = "explanation.json"
 
 
 class ExplanationExperiment:
-    """A run that fits the DIPs, then the filters, then the networks, and denoises with two of the networks.
+    """A run that fits the DIPs, then the filters, then the networks, denoises with two of them, and tries the baseline.
 
     The filters of an input and the denoising are a job each. The state holds finished jobs only; an interrupted job is
-    done again from its start, with the same numbers. The fits of DIPs and of networks resume where they were.
+    done again from its start, with the same numbers. Fits of DIPs and of networks and samplings resume where they were.
     """
 
     network: ClassVar[None] = None
@@ -62,20 +64,27 @@ class ExplanationExperiment:
         self.schedule = Schedule.from_config(DdpmConfig(), device)
         steps, seed = options.counts(), config.seed
         self.banks = []
-        for images, name in zip(self.sets, ("train", "test"), strict=True):
+        self.shown = test.take(range(options.test_images))
+        """The test images of all measurements but those of the baseline."""
+        used = [train.take(range(options.train_images)), self.shown]
+        for images, name in zip(used, ("train", "test"), strict=True):
             bank_seed = derive(seed, name)
             noised = Noised.of(images.images.to(device), self.schedule, bank_seed)
             self.banks.append(DipStepBank(noised, HOURGLASS, steps, batch_size=BATCH_SIZE, seed=bank_seed))
         self.views = InputViews(self.banks[0], self.schedule, options.fixed)
         self.plan = plan(options)
+        self.baseline = BrightnessTrial(train, test, options, seed=derive(seed, "baseline"), device=device)
         self.record = Explanation(
-            train_images=len(train),
-            test_images=len(test),
+            train_images=options.train_images,
+            test_images=options.test_images,
             epochs=options.epochs,
             steps=steps,
             fixed=options.fixed,
             seeds=options.seeds,
             bands=BANDS,
+            baseline_images=len(self.baseline.images),
+            baseline_epochs=options.baseline_epochs,
+            baseline_samples=options.baseline_samples,
         )
         self.weights: dict[str, Any] = {}
         """Weights of the two networks that denoise at the end, by the name of their input."""
@@ -88,8 +97,9 @@ class ExplanationExperiment:
     @classmethod
     def from_config(cls, config: ExplanationRun, device: torch.device | str) -> Self:
         """Build the experiment. Raises UserError for a data set that is missing, too small, or not grey."""
-        train = _first(config.data, "train", config.explanation.train_images)
-        return cls(config, train, _first(config.data, "test", config.explanation.test_images), device)
+        train = _load(config.data, "train", config.explanation.train_images)
+        test = _load(config.data, "test", max(config.explanation.test_images, 2 * FEATURES))
+        return cls(config, train, test, device)
 
     @property
     def inputs(self) -> Sequence[Input]:
@@ -99,7 +109,8 @@ class ExplanationExperiment:
     def started(self) -> RunStarted:
         """Return totals.
 
-        A step is a batch of DIPs up to its next k, an input's filters, an epoch of a network, or the denoising.
+        A step is a batch of DIPs up to its next k, an input's filters, an epoch of a network, a step of the baseline's
+        trainings and samplings, or the denoising.
         """
         fits = sum(len(bank) for bank in self.banks)
         filters = sum(not network_input.predicts_x0 for network_input in self.plan)
@@ -108,7 +119,7 @@ class ExplanationExperiment:
             kind=self.config.kind,
             method=self.config.method,
             device=str(self.device),
-            steps=fits + filters + networks + 1,
+            steps=fits + filters + networks + len(self.baseline) + 1,
             images=sum(len(images) for images in self.sets),
         )
 
@@ -121,8 +132,21 @@ class ExplanationExperiment:
                 yield self._filter(network_input)
             for seed in range(len(self.record.trained.get(network_input.name, [])), network_input.seeds):
                 yield from self._learn(network_input, seed)
+        steps_before = self.step - self.baseline.step
+        for step in self.baseline:
+            self.step = steps_before + self.baseline.step
+            yield msgspec.structs.replace(step, step=self.step, epoch=0)
         if not self.record.denoised:
+            self.record.baseline = self.baseline.results()
+            yield Message(text=self.record.baseline_text())
             yield self._denoise()
+            yield Pictures(
+                name="brightness",
+                images=study_figures.pixels(study_figures.brightness(self.record, self.baseline.samples())),
+                step=self.step,
+                title="Samples of the published network, in true range and each scaled to its own range",
+                columns=1,
+            )
             yield Pictures(
                 name="explanation",
                 images=study_figures.pixels(study_figures.explanation(self.record, self._strip())),
@@ -149,6 +173,7 @@ class ExplanationExperiment:
             "weights": self.weights,
             "step": self.step,
             "trial": self._trial.state_dict() if self._trial else None,
+            "baseline": self.baseline.state_dict(),
         }
 
     def load_state_dict(self, state: StateDict) -> None:
@@ -159,6 +184,7 @@ class ExplanationExperiment:
         self.weights = state["weights"]
         self.step = state["step"]
         self._trial_state = state.get("trial")
+        self.baseline.load_state_dict(state["baseline"])
 
     def _advance(self, loss: float | None = None) -> Step:
         self.step += 1
@@ -236,12 +262,13 @@ class ExplanationExperiment:
         shape = (channels, height, width)
         hourglass = FittedHourglass(HOURGLASS, shape, batch_size=BATCH_SIZE, seed=seed, device=self.device)
         self.record.denoised, picture = denoise(
-            self.sets[1], networks, hourglass, steps=fixed, schedule=self.schedule, seed=seed
+            self.shown, networks, hourglass, steps=fixed, schedule=self.schedule, seed=seed
         )
         return msgspec.structs.replace(picture, step=self._advance().step)
 
 
-def _first(source: DataConfig, split: Literal["train", "test"], count: int) -> data.ImageSet:
+def _load(source: DataConfig, split: Literal["train", "test"], count: int) -> data.ImageSet:
+    """Load the images of a split, of which there must be at least `count`."""
     images = load_split(source, split)
     if count > len(images):
         problem = f"{images.name} has only {len(images)} {split} images, fewer than the {count} required."
@@ -250,7 +277,7 @@ def _first(source: DataConfig, split: Literal["train", "test"], count: int) -> d
         raise UserError(
             "The explanation needs grey images of 28x28 pixels.", "Set data.dataset to fashionmnist or fashion-mini."
         )
-    return images.take(range(count))
+    return images
 
 
 def _means(values: Tensor, bands: Tensor) -> list[float]:

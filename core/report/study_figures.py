@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from dipddpm.core.images import to_unit
+from dipddpm.core.images import grid, to_unit
+from dipddpm.core.metrics.spread import scale_each
 from dipddpm.core.report.plots import QUIET, STYLE
 from dipddpm.core.study import findings
 from dipddpm.core.study.findings import Explanation, after
@@ -123,6 +124,24 @@ def _causes(axes: Axes, record: Explanation) -> None:
     axes.grid(visible=False, axis="y")
     axes.set(xlim=(0, 1.15), xlabel="loss of eps")
     axes.set_title("Loss of each input")
+
+
+def brightness(record: Explanation, samples: Mapping[str, Tensor], columns: int = 8) -> Figure:
+    """Draw the first samples in model space of each kind, (N, 1, H, W): on the left in true range, else scaled each."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(12, 1.15 * len(samples) + 0.5), layout="constrained")
+        cells: Any = figure.subplots(len(samples), 2, squeeze=False)
+        for row, (name, images) in zip(cells, samples.items(), strict=True):
+            pair = (to_unit(images[:columns]).clamp(0, 1), scale_each(images[:columns]))
+            for axes, tiles, title in zip(row, pair, ("in true range", "each scaled to its own range"), strict=True):
+                axes.imshow(grid(tiles.cpu(), columns)[0].numpy(), cmap="gray", vmin=0, vmax=1)
+                axes.set(xticks=[], yticks=[])
+                axes.grid(visible=False)
+                if name == next(iter(samples)):
+                    axes.set_title(title, fontsize=10)
+            label = f"{name}\nspread {record.baseline[name].spread:.2f}"
+            row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
 
 
 def restoration_curves(steps: Sequence[int], psnr: Sequence[float], loss: Sequence[float]) -> Figure:

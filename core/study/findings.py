@@ -17,6 +17,13 @@ X0_FROM_XT, X0_FROM_DIP = "x0 from xt", "x0 from DIP"
 """Inputs of networks that predict x0 in place of eps."""
 NOISY, DIP_ALONE, DDPM_ALONE, SUBSTITUTION = "as measured", "DIP alone", "DDPM alone", "substitution"
 """Methods of the denoising comparison."""
+AS_PUBLISHED, MEAN_GIVEN_BACK, WITHOUT_NORM, REAL = (
+    "as published",
+    "mean given back",
+    "first norm left out",
+    "test images",
+)
+"""Samples of the baseline: its own, those with the mean of eps replaced, those of the changed network; real images."""
 
 CALM = 1.5
 """Training counts as stable if its gradients spread at most this many times as much as plain DDPM's."""
@@ -64,6 +71,25 @@ class Denoised(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: float
 
 
+class BaselineResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Samples of the published network or of a changed one, in model space, where images lie in [-1, 1]."""
+
+    losses: list[float] = []
+    """Training loss of the last epoch, and the error of eps on the test images; empty for real images."""
+    spread: float
+    """Root mean square distance of the samples' means from the mean of the training images."""
+    contrast: float
+    """Mean standard deviation of the pixels inside a sample."""
+    frechet: float
+    kernel: float
+    """Frechet and kernel distance to the test images, clipped to the range of images."""
+    own_range_frechet: float
+    own_range_kernel: float
+    """The same distances with each sample scaled to its own range."""
+    response: float | None = None
+    """Share of a brightness added to pure noise that the network finds in eps: 1 is right; None for real images."""
+
+
 class Explanation(msgspec.Struct, kw_only=True):
     """All measurements; each mapping is keyed by the name of the input."""
 
@@ -85,6 +111,11 @@ class Explanation(msgspec.Struct, kw_only=True):
     chosen: dict[str, list[float]] = {}
     """Mean k in equal parts of the timesteps, for the inputs that adapt k to t."""
     denoised: list[Denoised] = []
+    baseline: dict[str, BaselineResult] = {}
+    """The published network's samples and those of its changes; empty in records of older runs."""
+    baseline_images: int = 0
+    baseline_epochs: int = 0
+    baseline_samples: int = 0
 
     def loss(self, name: str) -> float:
         """Return the held-out loss on an input, averaged over the seeds."""
@@ -106,6 +137,27 @@ class Explanation(msgspec.Struct, kw_only=True):
     def spikes(self, name: str) -> int:
         """Return the number of loss spikes on an input, over all seeds."""
         return sum(result.spikes for result in self.trained[name])
+
+    def mended_share(self, change: str) -> float:
+        """Return the share of the distance between the published samples' spread and real images' that a change closes.
+
+        Negative if the change makes it worse.
+        """
+        ours, real = self.baseline[AS_PUBLISHED].spread, self.baseline[REAL].spread
+        return (ours - self.baseline[change].spread) / (ours - real)
+
+    def brightness_answer(self, change: str = MEAN_GIVEN_BACK) -> Answer:
+        """Return whether blindness to brightness is why the baseline's samples leave the range of images.
+
+        It is the cause if samples of the same weights stay in range once the network is given the mean of xt back.
+        """
+        mended = self.mended_share(change)
+        return "confirmed" if mended >= WHOLE else "part of the cause" if mended >= MENDED else "not the cause"
+
+    def baseline_text(self) -> str:
+        """Say how far the means of the baseline's samples spread, as published and changed."""
+        spreads = ", ".join(f"{name} {result.spread:.2f}" for name, result in self.baseline.items())
+        return f"Spread of the means of the baseline's samples, in model space: {spreads}"
 
     @property
     def is_calm(self) -> bool:

@@ -123,6 +123,10 @@ CASES: dict[str, dict[str, Any]] = {
         "explanation.seeds": 2,
         "explanation.steps": "0,1,2,4",
         "explanation.fixed": 2,
+        "explanation.baseline_images": 64,
+        "explanation.baseline_epochs": 1,
+        "explanation.baseline_samples": 128,
+        "explanation.baseline_steps": 2,
     },
 }
 STUDY = {

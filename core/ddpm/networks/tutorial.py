@@ -21,19 +21,26 @@ class TutorialNetwork(nn.Module):
     """The baseline's eps(xt, t) for 28x28 grey images in [-1, 1]: xt (N, 1, 28, 28), t int64 (N,), eps like xt.
 
     An hourglass 28 -> 14 -> 7 -> 3 and back with concatenated skips; each stage adds a projection of t to its input.
-    LayerNorm over (C, H, W) fixes the size to 28x28. Weights start from PyTorch's defaults.
+    LayerNorm over (C, H, W) fixes the size to 28x28. Weights start from PyTorch's defaults. The first LayerNorm hides
+    the brightness and the contrast of xt from all that follows; `first_norm=False` leaves it out, and nothing else.
     """
 
     name: ClassVar[str] = "tutorial"
     shape: ClassVar[tuple[int, ...]] = TUTORIAL
     classes: ClassVar[int] = 0
 
-    def __init__(self, timesteps: int = 1000) -> None:
+    def __init__(self, timesteps: int = 1000, *, first_norm: bool = True) -> None:
         super().__init__()
-        self.arguments: dict[str, Any] = {"timesteps": timesteps}
+        self.arguments: dict[str, Any] = {"timesteps": timesteps, "first_norm": first_norm}
         self.register_buffer("times", sinusoids(timesteps, TIME_FEATURES))
         self.time = nn.ModuleList([_time_mlp(channels) for channels in (1, 10, 20, 40, 80, 40, 20)])
-        self.down = nn.ModuleList([_stage(28, 1, 10, 10, 10), _stage(14, 10, 20, 20, 20), _stage(7, 20, 40, 40, 40)])
+        self.down = nn.ModuleList(
+            [
+                _stage(28, 1, 10, 10, 10, normalize_first=first_norm),
+                _stage(14, 10, 20, 20, 20),
+                _stage(7, 20, 40, 40, 40),
+            ]
+        )
         self.shrink = nn.ModuleList(
             [
                 nn.Conv2d(10, 10, 4, 2, 1),
@@ -128,10 +135,10 @@ class _Block(nn.Module):
         return F.silu(self.conv2(F.silu(self.conv1(x))))
 
 
-def _stage(size: int, *channels: int, normalize_last: bool = True) -> nn.Sequential:
-    """Return blocks between these channels; without `normalize_last` the last one skips its norm, as published."""
+def _stage(size: int, *channels: int, normalize_first: bool = True, normalize_last: bool = True) -> nn.Sequential:
+    """Return blocks between these channels; the published network's very last block skips its norm."""
     blocks = [_Block(size, a, b) for a, b in itertools.pairwise(channels)]
-    blocks[-1].normalize = normalize_last
+    blocks[0].normalize, blocks[-1].normalize = normalize_first, normalize_last
     return nn.Sequential(*blocks)
 
 

@@ -18,6 +18,7 @@ from tests.core.steps import count_steps, until_step
 from tests.helpers import Plain
 
 TINY = {"train_images": 40, "test_images": 20, "epochs": 2, "seeds": 2, "steps": "0,1,2,4", "fixed": 2}
+TINY |= {"baseline_images": 64, "baseline_epochs": 1, "baseline_samples": 128, "baseline_steps": 2}
 
 
 def experiment(**settings: Any) -> ExplanationExperiment:
@@ -35,20 +36,29 @@ def test_explanation_experiment_measures_all_and_resumes_exactly(tmp_path: Path,
     (document,) = [item for item in items if isinstance(item, Document)]
     assert document.name == FILE
     record = msgspec.json.decode(document.text, type=Explanation)
-    assert {item.name for item in items if isinstance(item, Pictures)} == {"denoised", "explanation"}
+    assert {item.name for item in items if isinstance(item, Pictures)} == {"denoised", "explanation", "brightness"}
     assert list(map(after, record.steps)) == [name for name in record.trained if name.startswith("k = ")]
     assert {len(record.trained[name]) for name in (findings.XT, after(2))} == {2}
     assert set(record.linear) == {name for name in record.trained if not name.startswith("x0 from")}
     assert all(len(bands) == record.bands for bands in record.linear.values())
     assert {one.sigma for one in record.denoised} == {25, 50}
 
+    assert list(record.baseline) == [
+        findings.REAL,
+        findings.AS_PUBLISHED,
+        findings.WITHOUT_NORM,
+        findings.MEAN_GIVEN_BACK,
+    ]
+    assert all(len(result.losses) == 2 for name, result in record.baseline.items() if name != findings.REAL)
+
     file = tmp_path / "last.safetensors"
-    stopped = experiment()
-    before = [plain(item) for item in until_step(stopped, count_steps(items) // 2)]
-    checkpoint.save(file, stopped.state_dict())
-    resumed = experiment()
-    resumed.load_state_dict(checkpoint.load_state(file))
-    assert [*before, *(plain(item) for item in resumed)] == items
+    for stop_after in (count_steps(items) // 2, count_steps(items) - 2):
+        stopped = experiment()
+        before = [plain(item) for item in until_step(stopped, stop_after)]
+        checkpoint.save(file, stopped.state_dict())
+        resumed = experiment()
+        resumed.load_state_dict(checkpoint.load_state(file))
+        assert [*before, *(plain(item) for item in resumed)] == items
 
 
 def test_explanation_experiment_refuses_impossible_options() -> None:
