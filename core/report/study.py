@@ -24,7 +24,16 @@ from dipddpm.core.report.plots import PAGE, Curve, LinePlot, draw
 from dipddpm.core.report.study_figures import restoration_curves
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run
 from dipddpm.core.runs.environment import Environment
-from dipddpm.core.study.findings import XT, Explanation, after
+from dipddpm.core.study.findings import (
+    AS_PUBLISHED,
+    MEAN_GIVEN_BACK,
+    REAL,
+    WITHOUT_NORM,
+    XT,
+    Answer,
+    Explanation,
+    after,
+)
 from dipddpm.core.study.published import Ddpm, Substitution, published
 from dipddpm.core.study.stages import FULL_EPOCHS, Stage
 
@@ -33,6 +42,14 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).parents[1] / "assets" / "study-report.md"
 HEAD = ["epoch", "published", "ours", "ratio"]
+NORM_ANSWERS: Mapping[Answer, str] = {
+    "confirmed": "yes",
+    "part of the cause": "in part",
+    "not the cause": "not in this short training",
+}
+"""The answers to whether the network without its first norm samples in range."""
+MEAN_GAIN = 157
+"""1 / sqrt(alpha_bar_T) of the published schedule: the growth of an error of the mean from noise to image."""
 
 
 def page(study: StudyRun, stages: Sequence[Stage], runs_by_stage: Mapping[str, Run]) -> Page:
@@ -216,7 +233,7 @@ def _explanation(run: Run) -> dict[str, Any]:
     def both(measure: Callable[[str], float]) -> dict[str, float]:
         return {"xt": measure(XT), "dip": measure(fixed)}
 
-    return {
+    return _baseline(record) | {
         "record": record,
         "loss": {name: record.loss(name) for name in record.trained} | {"dip": record.loss(fixed)},
         "linear": both(record.linear_share),
@@ -234,6 +251,52 @@ def _explanation(run: Run) -> dict[str, Any]:
         "closed": {name: record.closed_share(name) for name in record.chosen},
         "denoised": [Table(["sigma", "method", "PSNR, dB", "SSIM", "recognised"], denoised)],
     }
+
+
+def _baseline(record: Explanation) -> dict[str, Any]:
+    """Return the values of the chapter on the baseline's blindness; none for a record that lacks it."""
+    if not record.baseline:
+        return {}
+    rows = [
+        [
+            name,
+            *(map(number, result.losses) if result.losses else ("", "")),
+            "" if result.response is None else f"{result.response:.0%}",
+            f"{result.spread:.2f}",
+            f"{result.contrast:.2f}",
+            f"{result.frechet:.2f}",
+            number(result.kernel),
+            f"{result.own_range_frechet:.2f}",
+        ]
+        for name, result in record.baseline.items()
+    ]
+    head = [
+        "samples",
+        "loss",
+        "on test images",
+        "brightness found",
+        "spread",
+        "contrast",
+        "Frechet",
+        "kernel",
+        "scaled",
+    ]
+    values = {
+        "title": "The baseline is blind to brightness",
+        "published": record.baseline[AS_PUBLISHED],
+        "given_back": record.baseline[MEAN_GIVEN_BACK],
+        "without_norm": record.baseline[WITHOUT_NORM],
+        "real": record.baseline[REAL],
+        "answer": record.brightness_answer(),
+        "closed": record.mended_share(MEAN_GIVEN_BACK),
+        "norm_answer": NORM_ANSWERS[record.brightness_answer(WITHOUT_NORM)],
+        "images": record.baseline_images,
+        "epochs": record.baseline_epochs,
+        "samples": record.baseline_samples,
+        "gain": MEAN_GAIN,
+        "pixels": 28 * 28,
+    }
+    return {"baseline": values, "brightness_table": [Table(head, rows)]}
 
 
 def _hybrids(run: Run) -> dict[str, Any]:

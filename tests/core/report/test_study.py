@@ -133,12 +133,20 @@ def test_study_report_takes_explanation_numbers_from_run(
     run = logged(runs, stage.config)
     (run.folder / "explanation.json").write_bytes(msgspec.json.encode(record))
     page = report.page(study(), plan, {"explanation": run})
-    inputs, denoised = tables(chapter(page, stage.title))
+    inputs, baseline, denoised = tables(chapter(page, stage.title))
     assert ["k = 50", "0.820", "18.0%", "0.020"] in inputs.rows
     assert denoised.rows == [["25", "DDPM alone", "26.22", "0.870", "87.5%"]]
     cause, *_ = [block.text for block in chapter(page, stage.title) if isinstance(block, Text)]
     assert all(number in cause for number in ("0.980 at k = 10", "0.820 at k = 50", "1.000", "0.075", "18.0%"))
-    (causes,) = [block.texts for block in chapter(page, stage.title) if isinstance(block, BulletList)]
+    causes, blindness = [block.texts for block in chapter(page, stage.title) if isinstance(block, BulletList)]
+    assert ["as published", "0.065", "0.067", "0%", "7.54", "0.77", "30.16", "0.500", "18.13"] in baseline.rows
+    assert ["test images", "", "", "", "0.25", "0.77", "1.00", "0.500", "18.13"] in baseline.rows
+    assert all(
+        part in blindness[0] for part in ("confirmed", "0.26 in place of 7.54", "closes 100%", "1.04 in place of")
+    )
+    assert all(part in blindness[1] for part in ("not in this short training", "finds 13%", "4.98"))
+    (short,) = [block for block in chapter(page, "In short") if isinstance(block, BulletList)]
+    assert any("blind to brightness" in text and "7.5" in text and "0.26" in text for text in short.texts)
     suspected = NUMBERS["hybrid_substitution"]["suspected_causes"]
     answers = ("not the cause", "part of the cause", "not the cause")
     for text, suspicion, answer in zip(causes, suspected, answers, strict=True):
@@ -147,6 +155,19 @@ def test_study_report_takes_explanation_numbers_from_run(
     assert "0.0020 and 0.0010" in stability
     assert all(number in timestep for number in ("0.966", "0.820", "0.730", "200, 50, 10", "12%"))
     assert all(number in combination for number in ("0.076", "0.075", "0.237", "0.212"))
+
+
+def test_study_report_of_older_explanation_has_no_chapter_on_brightness(
+    runs: RunsFolder, explained: Callable[..., Explanation]
+) -> None:
+    plan, record = stages(study()), explained()
+    record.baseline = {}
+    stage = next(stage for stage in plan if stage.key == "explanation")
+    run = logged(runs, stage.config)
+    (run.folder / "explanation.json").write_bytes(msgspec.json.encode(record))
+    text = report.page(study(), plan, {"explanation": run}).markdown()
+    assert "Denoised images" in text
+    assert "brightness" not in text
 
 
 def test_study_report_hybrids_chapter_is_scoreboard(runs: RunsFolder) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dipddpm.core.study import findings
-from dipddpm.core.study.findings import Denoised, Explanation, TrainResult, after
+from dipddpm.core.study.findings import BaselineResult, Denoised, Explanation, TrainResult, after
 
 
 def train_result(loss: float, *, spread: float = 0.4, spikes: int = 0) -> TrainResult:
@@ -21,6 +21,19 @@ def train_result(loss: float, *, spread: float = 0.4, spikes: int = 0) -> TrainR
         gradient_spread=spread,
         spikes=spikes,
         steps=100,
+    )
+
+
+def baseline_result(spread: float, response: float | None = None) -> BaselineResult:
+    return BaselineResult(
+        losses=[] if response is None else [0.0649, 0.0673],
+        spread=spread,
+        contrast=0.77,
+        frechet=4 * spread,
+        kernel=0.5,
+        own_range_frechet=18.13,
+        own_range_kernel=0.45,
+        response=response,
     )
 
 
@@ -49,6 +62,15 @@ def explained() -> Callable[..., Explanation]:
             linear={name: [1 - loss] * 5 for name, loss in known.items() if not name.startswith("x0 from")},
             trained=networks,
             chosen={findings.DISCREPANCY: [200, 50, 10, 10, 10], findings.BUDGET: [0, 0, 0, 50, 200]},
+            baseline={
+                findings.REAL: baseline_result(0.25),
+                findings.AS_PUBLISHED: baseline_result(7.54, 0.0),
+                findings.WITHOUT_NORM: baseline_result(4.98, 0.13),
+                findings.MEAN_GIVEN_BACK: baseline_result(0.26, 0.998),
+            },
+            baseline_images=2000,
+            baseline_epochs=20,
+            baseline_samples=256,
             denoised=[Denoised(sigma=25, method=findings.DDPM_ALONE, psnr=26.2231, ssim=0.8699, accuracy=0.875)],
         )
 

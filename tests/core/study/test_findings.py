@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from dipddpm.core.study import findings
@@ -24,3 +25,15 @@ def test_explanation_closed_share_is_fraction_of_distance_to_ddpm(explained: Exp
     assert explanation.closed_share(findings.BUDGET) == pytest.approx(0.25)
     assert explanation.closed_share(findings.XT) == pytest.approx(1)
     assert explanation.closed_share(after(50)) == pytest.approx(0)
+
+
+def test_explanation_brightness_answer_follows_spread_of_samples(explained: Explained) -> None:
+    record = explained()
+    assert record.brightness_answer() == "confirmed"
+    assert record.mended_share(findings.WITHOUT_NORM) == pytest.approx((7.54 - 4.98) / (7.54 - 0.25))
+    assert record.brightness_answer(findings.WITHOUT_NORM) == "not the cause"
+    assert "as published 7.54" in record.baseline_text()
+    for spread, answer in ((3.0, "part of the cause"), (7.0, "not the cause"), (9.0, "not the cause")):
+        given_back = msgspec.structs.replace(record.baseline[findings.MEAN_GIVEN_BACK], spread=spread)
+        record.baseline = record.baseline | {findings.MEAN_GIVEN_BACK: given_back}
+        assert record.brightness_answer() == answer

@@ -108,3 +108,14 @@ def test_tutorial_network_round_trips_through_checkpoint(tmp_path: Path) -> None
 def test_tutorial_network_refuses_other_image_shapes(shape: tuple[int, int, int]) -> None:
     with pytest.raises(UserError, match="28x28 grey"):
         TutorialNetwork.for_images(shape, DdpmRun())
+
+
+def test_tutorial_network_without_first_norm_is_not_blind_and_round_trips(tmp_path: Path) -> None:
+    network = TutorialNetwork(first_norm=False).eval()
+    checkpoint.save(tmp_path / "best.safetensors", {}, network)
+    again = checkpoint.load(tmp_path / "best.safetensors")
+    xt, t = torch.randn(2, 1, 28, 28), torch.tensor([0, 999])
+    torch.testing.assert_close(again(xt, t), network(xt, t))
+    assert (network(xt + 3, t) - network(xt, t)).norm() > 1e-3 * network(xt, t).norm()
+    network.down[0][0].normalize = True  # type: ignore[index]
+    torch.testing.assert_close(network(xt + 3, t), network(xt, t))
