@@ -46,8 +46,12 @@ def with_absolute_paths(config: R) -> R:
         elif isinstance(section, TaskOptions):
             changes[name] = _with_absolute_path(section)
         elif "conditioned" in fields:
-            folders, tasks = tuple(map(absolute, section.conditioned)), tuple(map(_task, section.tasks))
-            changes[name] = msgspec.structs.replace(section, conditioned=folders, tasks=tasks)
+            changes[name] = msgspec.structs.replace(
+                section,
+                conditioned=tuple(map(absolute, section.conditioned)),
+                tasks=tuple(map(_task, section.tasks)),
+                earlier=absolute(section.earlier),
+            )
     return msgspec.structs.replace(config, **changes)
 
 

@@ -149,7 +149,6 @@ def restore(options: RestoreOptions) -> int:
     Examples:
         dipddpm restore --preset quick
         dipddpm restore last --task inpaint:missing=0.7,sigma=5 --images 10
-        dipddpm restore --method calibrated --images 50 --seeds 3 --detach
         dipddpm restore --add-images 12-23 --to last
 
     The methods are the hybrids, their baselines DIP and DDPM, which get as much time as the hybrid, and controls. Each

@@ -116,8 +116,8 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
         case events.SamplesEvaluated():
             return f"{event.measure} {event.value:.4g} with {event.nfe} NFE ({event.protocol})"
         case events.RestorationScored():
-            return _scored(event)
-        case events.RestorationMissing() if event.failed:
+            return _scored(event) if event.step else None  # at step 0 are the results of an earlier run
+        case events.RestorationMissing() if event.failed and event.step:
             return f"{_task_and_set(event)}, {event.method} failed: {event.why}"
         case events.RestorationsCompared():
             return _compared(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from dipddpm.core import events
@@ -88,10 +89,12 @@ def test_event_line_describes_score_and_prior() -> None:
         budget_of="guided",
         seconds=3,
         runs=4,
+        step=1,
     )
     assert event_line(event) == (
         "superres:factor=4 on leaves, dip-mean, mean of 4: 20.50 dB in 3.0 s (in the time of guided)"
     )
+    assert event_line(msgspec.structs.replace(event, step=0)) is None, "a result of the run that images are added to"
     prior = events.PriorLoaded(run="20261123-1-ddpm", sha256="ab" * 32, parameters=1234)
     assert event_line(prior) == "Prior: the best model of 20261123-1-ddpm, 1,234 parameters, sha256 abababababab"
 
