@@ -149,7 +149,7 @@ def restore(options: RestoreOptions) -> int:
     Examples:
         dipddpm restore --preset quick
         dipddpm restore last --task inpaint:missing=0.7,sigma=5 --images 10
-        dipddpm restore --add-images 12-23 --to last
+        dipddpm restore --add-images 12-23
 
     The methods are the hybrids, their baselines DIP and DDPM, which get as much time as the hybrid, and controls. Each
     score is printed when it is known, and at the end a table of the hybrids and their baselines; dipddpm show prints

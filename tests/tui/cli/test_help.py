@@ -84,6 +84,7 @@ def test_help_explains_every_option_in_a_group_with_its_default(words: tuple[str
 @pytest.mark.parametrize("command", ["run", "fork", "restore", "reproduce"])
 def test_help_examples_make_valid_configs(command: str, make: Maker, capsys: pytest.CaptureFixture[str]) -> None:
     make("dip", psnr=[20.0])
+    make("restore", losses=[], settings={"restore.images": 12})
     for example in ROOT.commands[command].examples:
         assert dipddpm(*shlex.split(example)[1:], "--dry-run") == 0, example
         assert "seed = " in capsys.readouterr().out
