@@ -16,15 +16,19 @@ CONTRAST = 2
 """Factor by which a difference is enlarged to be visible: 64 grey levels become black or white."""
 
 
+def in_image_size(y: Tensor, degradation: Degradation, shape: Sequence[int]) -> Tensor:
+    """Return what was measured as a picture of images of `shape`: y itself, or A+ y if y has another size."""
+    return y if y.shape == shape else degradation.operator.pinv(y)
+
+
 def side_by_side(y: Tensor, degradation: Degradation, images: Tensor, truth: Tensor | None) -> Tensor:
     """Stack degraded (in image size), restored and true images, (N, 3, C, H, W).
 
     Without a truth, the third is the difference between the first two where something is measured; grey is none.
     """
-    same_size = y.shape == images.shape
-    degraded = y if same_size else degradation.operator.pinv(y)
+    degraded = in_image_size(y, degradation, images.shape)
     if truth is None:
-        measured = degradation.operator.measured(y) if same_size else 1
+        measured = degradation.operator.measured(y) if y.shape == images.shape else 1
         truth = 0.5 + CONTRAST * (degraded - images) * measured
     return torch.stack([degraded, images, truth], 1)
 

@@ -18,6 +18,7 @@ from dipddpm.core.data import ImageSet, procedural
 from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.data.sources import data_loaded, opening_events
 from dipddpm.core.ddpm.model import TrainedModel
+from dipddpm.core.degrade.panels import in_image_size
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
@@ -292,7 +293,7 @@ class RestoreExperiment:
         """Draw a row for each image: degraded, restored by each method, and the truth."""
         case, truth = degrade_job(replace(job, seed=self.config.seed), self.sets[job.set], self.device)
         shown = [name for name in self.methods.for_task(job.task) if name in self._results]
-        before = case.degradation.operator.pinv(case.y)
+        before = in_image_size(case.y, case.degradation, truth.shape)
         columns = [before[:SHOWN], *(self._results[name] for name in shown), truth[:SHOWN]]
         return Pictures(
             name=f"cell-{self.step:04d}",

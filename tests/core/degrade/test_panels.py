@@ -8,7 +8,10 @@ from dipddpm.core.degrade import degrade
 from dipddpm.core.degrade.panels import comparison, side_by_side
 
 
-@pytest.mark.parametrize(("task", "enlarged"), [("denoise:sigma=90", False), ("superres:factor=2", True)])
+@pytest.mark.parametrize(
+    ("task", "enlarged"),
+    [("denoise:sigma=90", False), ("deblur:width=0.5,sigma=20", False), ("superres:factor=2", True)],
+)
 def test_side_by_side_shows_y_as_large_as_the_image(task: str, enlarged: bool) -> None:
     truth = torch.rand(2, 1, 6, 8, generator=torch.Generator().manual_seed(0))
     y, degradation = degrade(parse_task(task), truth, range(2))
