@@ -21,7 +21,7 @@ import msgspec
 
 from dipddpm.core import config as configs
 from dipddpm.core import events
-from dipddpm.core.config import AnyRun
+from dipddpm.core.config import AnyRun, RestoreRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
@@ -47,7 +47,7 @@ def make_reference(run: Run, root: Path = reference.FOLDER, *, weights: bool = T
     status = run.status()
     if status.state is not RunState.finished:
         raise UserError(f"The run {run.id} is {status.state}, not finished.", "Wait until it has finished.")
-    config = _without_paths(run.config())
+    config = _without_paths(_of_whole_board(run))
     folder = root / run.id
     try:
         folder.mkdir(parents=True)
@@ -90,6 +90,17 @@ def find_leaks(folder: Path, names: Iterable[str] = ()) -> list[str]:
             if _ABSOLUTE.search(line) or any(word.search(line) for word in words):
                 leaks.append(f"{path.relative_to(folder)}, line {number}")
     return leaks
+
+
+def _of_whole_board(run: Run) -> AnyRun:
+    """Return the config of a run; that of a head-to-head that adds images to another one names the images of both."""
+    config = run.config()
+    if not isinstance(config, RestoreRun) or not config.restore.earlier:
+        return config
+    first = min(event.first for event in run.events() if isinstance(event, events.RestorationScored))
+    images = config.restore.first + config.restore.images - first
+    restore = msgspec.structs.replace(config.restore, first=first, images=images, earlier="")
+    return msgspec.structs.replace(config, restore=restore)
 
 
 def _without_paths(config: AnyRun) -> AnyRun:

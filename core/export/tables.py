@@ -101,8 +101,9 @@ def write_files(record: Record, folder: Path) -> None:
 def _rows(event: Any, columns: list[str]) -> Iterator[Row]:
     lists_images = "image" in columns and not hasattr(event, "image")
     measured = getattr(event, "residual" if isinstance(event, events.FitMeasured) else "psnr") if lists_images else [0]
+    first = getattr(event, "first", 0)
     for image in range(len(measured)):
-        yield {name: _of_image(getattr(event, name, image), image) for name in columns}
+        yield {name: _of_image(getattr(event, name, first + image), image) for name in columns}
 
 
 def _of_image(value: Any, image: int) -> Any:

@@ -12,10 +12,10 @@ import torch
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.compute import checkpoint
-from dipddpm.core.config import DdpmRun
+from dipddpm.core.config import DdpmRun, RestoreRun
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
-from dipddpm.core.runs import CONFIG_FILE, EventLog, Run, RunState, summary
+from dipddpm.core.runs import CONFIG_FILE, EventLog, Run, RunsFolder, RunState, summary
 from scripts.make_reference_run import find_leaks, make_reference
 
 SHIPPED = Path(__file__).parents[2] / "runs" / "reference"
@@ -115,6 +115,23 @@ def test_make_reference_refuses_run_with_private_data_and_leaves_no_copy(finishe
     log.close()
     with pytest.raises(UserError, match="stopped, not finished"):
         make_reference(run, target)
+
+
+def test_make_reference_names_all_images_of_a_board_in_slices(runs: RunsFolder, tmp_path: Path) -> None:
+    run = runs.create(configs.build("restore", settings={"restore.first": 4, "restore.images": 2}))
+    config = run.config()
+    assert isinstance(config, RestoreRun)
+    sliced = msgspec.structs.replace(config.restore, earlier=str(tmp_path / "earlier"))
+    (run.folder / CONFIG_FILE).write_text(configs.to_toml(msgspec.structs.replace(config, restore=sliced)))
+    log = EventLog(run.folder)
+    log.append(events.RunStarted(kind="restore", method="", device="cpu"))
+    for first in (0, 2, 4):
+        log.append(events.RestorationScored(task="denoise", method="dip", psnr=[20.0, 21.0], first=first))
+    log.append(events.RunFinished(seconds=1.0))
+    log.close()
+    copied = make_reference(run, tmp_path / "reference").config()
+    assert isinstance(copied, RestoreRun)
+    assert (copied.restore.first, copied.restore.images, copied.restore.earlier) == (0, 6, "")
 
 
 def test_make_reference_refuses_a_second_copy(finished: Run, tmp_path: Path) -> None:

@@ -84,6 +84,12 @@ def test_write_csv_quotes_formulas_as_text(record: Record, tmp_path: Path) -> No
     assert "'=HYPERLINK(1)" in {row["method"] for row in rows(tmp_path / "scores.csv")}
 
 
+def test_scores_name_images_of_a_later_slice(runs: RunsFolder) -> None:
+    run = runs.create(config.build("restore"))
+    append_events(run, events.RestorationScored(task="denoise", method="dip", psnr=[20.0, 21.0], first=12))
+    assert [row["image"] for row in tables(Record.of(run))["scores"]] == [12, 13]
+
+
 def test_tables_refuse_run_without_numbers(runs: RunsFolder) -> None:
     with pytest.raises(UserError, match="no numbers yet"):
         tables(Record.of(runs.create(config.build("ddpm"))))
