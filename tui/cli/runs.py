@@ -46,7 +46,7 @@ from dipddpm.tui.shared.streams import end_with_reader
 LIST_COLUMNS = ("ID", "METHOD", "STATE", "DONE", "LOSS", "PSNR", "GAIN", "TIME", "AGE", "NAME")
 RESULT_AT, GAIN_AT = LIST_COLUMNS.index("PSNR"), LIST_COLUMNS.index("GAIN")
 KINDS_WITH_MESSAGES = {"explanation", "study"}
-"""The kinds of runs whose results are sentences."""
+"""The kinds of runs whose results are sentences; of other kinds, only warnings are shown."""
 REPORT = "report.html"
 """The report that a study writes into its folder."""
 
@@ -121,9 +121,8 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
     for text in _by_timestep(status, events):
         print(text)
     for event in events:
-        if isinstance(event, SamplesEvaluated) or (
-            isinstance(event, Message) and status.summary.kind in KINDS_WITH_MESSAGES
-        ):
+        says = isinstance(event, Message) and (event.level == "warning" or status.summary.kind in KINDS_WITH_MESSAGES)
+        if says or isinstance(event, SamplesEvaluated):
             print(f"{'':<12} {event_line(event)}")
     print("".join(f"{text}\n" for text in ["", *scoreboard_lines(selected_run)]))
     config_text = configs.to_toml(status.config) if status.config else status.trouble

@@ -14,7 +14,7 @@ from dipddpm.core import config as configs
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.solvers import solver
-from dipddpm.core.events import EpochFinished, SamplesEvaluated
+from dipddpm.core.events import EpochFinished, Message, SamplesEvaluated
 from dipddpm.core.images import load_image, save_png, to_bytes, to_unit
 from dipddpm.core.io import output
 from dipddpm.core.runs import EventLog, RunsFolder
@@ -140,9 +140,13 @@ def test_show_prints_error_by_timestep(runs: RunsFolder, capsys: pytest.CaptureF
     log.append(
         SamplesEvaluated(step=20, measure="Frechet distance", value=1.25, samples=500, protocol="the protocol", nfe=5)
     )
+    log.append(Message(text="The means of the samples spread over 7.6.", level="warning"))
+    log.append(Message(text="Of no interest afterwards."))
     log.close()
     assert dipddpm("show", run.id) == 0
     shown = capsys.readouterr().out
+    assert "             Warning: The means of the samples spread over 7.6.\n" in shown
+    assert "Of no interest" not in shown
     assert "eps by t           0-3  0.3000" in shown
     assert "                 36-39  0.0001" in shown
     assert "Frechet distance 1.25 with 5 NFE (the protocol)" in shown
