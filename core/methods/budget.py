@@ -17,7 +17,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.events import Item, RestorationScored, StateDict, Step
 from dipddpm.core.methods.base import Restorer
-from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
+from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for, diffusion_for_mean
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.metrics.image import psnr, ssim_scores
 
@@ -25,8 +25,6 @@ Clock: TypeAlias = Callable[[], float]
 """A function that returns the time in seconds since an arbitrary origin."""
 MAX_AT_ONCE = 16
 """The largest number of runs in one round; they share a batch, and its memory."""
-SAMPLES = ("ddnm", 100)
-"""Method and steps of the averaged samples, for tasks that the posterior mean in one step restores best."""
 
 
 def clock_of(device: torch.device) -> Clock:
@@ -214,13 +212,9 @@ class TimeBudget:
 
 
 def averaged_samples(case: Case, prior: TrainedModel, count: int) -> DdpmRestorer:
-    """Build the mean of `count` samples, by the best sampler for the task.
-
-    Where the posterior mean in one step is best, it is `SAMPLES`, since one step gives the same image each time.
-    """
-    single = diffusion_for(case.degradation).method == POSTERIOR_MEAN
-    method, steps = SAMPLES if single else ("", 0)
-    return DdpmRestorer(case, prior, method=method, steps=steps, samples=count)
+    """Build the mean of `count` samples, by the best sampler for the task."""
+    best = diffusion_for_mean(case.degradation)
+    return DdpmRestorer(case, prior, method=best.method, steps=best.steps, samples=count)
 
 
 def baselines(

@@ -28,13 +28,15 @@ ROUNDING = 1e-4
 class Dps(Solver):
     """DPS (Chung et al. 2023, algorithm 1): ancestral steps, each followed by a descent step on |y - A x0(xt)|.
 
-    `scale` is their zeta', the step size for the norm (not for its square). Needs the gradient through the network,
-    which takes about twice as long as an evaluation and is not counted in the NFE.
+    `scale` is their zeta', the step size for the norm (not for its square). Of 0.3 to 4, 1.5 was the best on average at
+    inpainting, deblurring and denoising of six training images and six patches from number 100,000 on, in 100 steps.
+    Needs the gradient through the network, which takes about twice as long as an evaluation and is not counted in the
+    NFE.
     """
 
     power = 1.0
     problem: Problem
-    scale: float = 1.0
+    scale: float = 1.5
 
     def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
         """Do an ancestral step and a gradient descent step."""

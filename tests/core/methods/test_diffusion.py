@@ -7,7 +7,7 @@ from dipddpm.core.config import parse_task
 from dipddpm.core.ddpm.posterior import METHODS
 from dipddpm.core.degrade import degrade
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for
+from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for, diffusion_for_mean
 from dipddpm.core.metrics.image import psnr
 from tests.core.methods.cases import assert_resumes_exactly, case, ideal_prior, shapes
 
@@ -31,6 +31,35 @@ def test_diffusion_for_suits_every_task(task: str) -> None:
     list(made)
     assert made.nfe == 2 * chosen.steps == 2 * len(made)
     assert (psnr(made.images, TRUTH) > 20).all()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_diffusion_for_mean_draws_different_samples(task: str) -> None:
+    given = case(task, TRUTH)
+    chosen = diffusion_for_mean(given.degradation)
+    samples = []
+    for seed in range(2):
+        made = DdpmRestorer(
+            Case(given.y, given.degradation, given.shape, seed),
+            ideal_prior(shapes(40, seed=1)),
+            method=chosen.method,
+            steps=chosen.steps,
+        )
+        list(made)
+        samples.append(made.images)
+    assert not torch.equal(*samples)
+
+
+@pytest.mark.parametrize(("sigma", "method"), [("0", "ddnm"), ("2", "diffpir"), ("2,blind=true", "diffpir")])
+def test_diffusion_for_blur_depends_on_noise(sigma: str, method: str) -> None:
+    assert diffusion_for(case(f"deblur:width=1,sigma={sigma}", TRUTH).degradation).method == method
+
+
+@pytest.mark.parametrize(
+    ("task", "method"), [("missing=0.7", "mmps"), ("missing=0.1", "diffpir"), ("box=4", "diffpir")]
+)
+def test_diffusion_for_mean_depends_on_missing_share(task: str, method: str) -> None:
+    assert diffusion_for_mean(case(f"inpaint:{task},sigma=5", TRUTH).degradation).method == method
 
 
 def test_ddpm_restorer_blind_level_makes_little_difference() -> None:
