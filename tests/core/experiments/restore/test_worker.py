@@ -99,7 +99,7 @@ def test_hybrid_run_resumes_exactly_after_kill(trained: bool, prior: Run, runs: 
     methods = [event.method for event in whole.events() if isinstance(event, RestorationScored)]
     assert methods == ["guided", "dip-mean", "ddpm-mean"]
     (verdict,) = [event.text for event in whole.events() if isinstance(event, Message)][-1:]
-    assert verdict.startswith("inpaint:missing=0.5,sigma=5 on fashion-mini: guided - ")
+    assert verdict.startswith("inpaint:missing=0.5,sigma=5 on fashion-mini, 2 images, 1 seed: guided - ")
     taken = [event.run for event in whole.events() if isinstance(event, events.PriorLoaded)]
     assert taken == ([] if trained else [prior.id])
     with pytest.raises(UserError, match="can't be extended"):
