@@ -66,7 +66,7 @@ def drift_text(samples: Tensor, real: Spread | None = None) -> str:
     sentences = []
     for noun, others, value, usual in measures:
         limit = FAR_FROM_ANY if usual is None else max(LEAST, FAR * usual)
-        against = "which no images there can do" if usual is None else f"{others} over {usual:.2g}"
+        against = "those of images over 1 at most" if usual is None else f"{others} over {usual:.2g}"
         if value > limit:
             amount = f"{value:.2g} (standard deviation, where images lie in [-1, 1])"
             sentences.append(f"The {noun} spread over {amount}, {against}.")
