@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SAMPLES = "samples"
 """The picture of the samples of a run that trains a diffusion model."""
+SCALED = "samples-scaled"
+"""The picture of samples that have left the range of images, each scaled to its own range."""
 OLD_COLUMNS = 8
 """The columns of the samples in logs that don't name them."""
 RESTORED = "restored"
@@ -98,7 +100,7 @@ def _pictures(record: Record) -> dict[str, tuple[Path, int, tuple[str, ...]]]:
     for event, path in record.pictures():
         is_cell = isinstance(config, RestoreRun) and event.name.startswith(CELL)
         is_cell |= isinstance(config, DipRun | HybridRun) and event.name == RESTORED and bool(event.panels)
-        is_grid = isinstance(config, DdpmRun | HybridRun) and event.name == SAMPLES
+        is_grid = isinstance(config, DdpmRun | HybridRun) and event.name in {SAMPLES, SCALED}
         if is_grid or (is_cell and event.columns):
             wanted[event.name] = path, event.columns or OLD_COLUMNS, tuple(event.panels)
     return wanted
@@ -125,7 +127,8 @@ def _parts(record: Record) -> Iterator[tuple[str, Tensor]]:
         except ValueError:
             problem = f"The picture {printable(str(path))} isn't the one in the run's log."
             raise UserError(problem, "Copy the run again from the machine that made it.") from None
+        ending = "-scaled" if name == SCALED else ""
         for index, image in enumerate(images):
             row, column = divmod(index, len(panels) or 1)
             title = rows[row] if rows else f"{safe_name(name)}-{row}"
-            yield f"{title}-{safe_name(panels[column])}" if panels else f"sample-{index}", image
+            yield f"{title}-{safe_name(panels[column])}" if panels else f"sample-{index}{ending}", image

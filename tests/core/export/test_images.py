@@ -91,6 +91,19 @@ def test_images_export_takes_samples_from_their_picture(runs: RunsFolder, tmp_pa
         assert np.array_equal(pixels(done.path / f"sample-{index}.png"), to_pixels(sample))
 
 
+def test_images_export_takes_scaled_samples_beside_those_in_true_range(runs: RunsFolder, tmp_path: Path) -> None:
+    run = runs.create(configs.build("ddpm", settings={"ddpm.samples": 2}))
+    scaled = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    white = events.Pictures(name="samples", images=torch.ones_like(scaled))
+    record(run, white, events.Pictures(name="samples-scaled", images=scaled))
+    (done,) = export([run], ["images"], tmp_path / "out")
+    assert {path.name for path in done.path.iterdir()} == {
+        f"sample-{index}{ending}.png" for index in (0, 1) for ending in ("", "-scaled")
+    }
+    assert pixels(done.path / "sample-1.png").min() == 255
+    assert np.array_equal(pixels(done.path / "sample-1-scaled.png"), to_pixels(scaled[1]))
+
+
 def test_images_export_takes_head_to_head_apart(runs: RunsFolder, tmp_path: Path) -> None:
     run = runs.create(configs.build("restore"))
     images = torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0))
