@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
+from torch import Tensor
+
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
 from dipddpm.core.config.study import CONDITIONED, TRAIN_ONE
 from dipddpm.core.config.tasks import TaskOptions
@@ -16,7 +18,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.cell import CONTROLS
-from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, averaged_samples
 from dipddpm.core.methods.classical.table import CLASSICS, Classic
@@ -25,6 +27,8 @@ from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.methods.detected import DetectedImpulsesRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
+from dipddpm.core.methods.equal_tricks import EqualDipRestorer
+from dipddpm.core.methods.robust_dip import RobustDipRestorer
 
 CONDITIONED_NAMES = {"dip": CONDITIONED, "pinv": CONTROLS[CONDITIONED]}
 """Names of the conditioned networks, by `hybrid.beside`, the kind of conditioning images."""
@@ -62,6 +66,8 @@ class Row:
     """Whether the method takes part in a task."""
     in_hybrid_time: bool = False
     """True for a baseline, which is repeated and averaged for as many seconds as the hybrids took."""
+    refine: Callable[[Models, Case, int, Tensor], Restorer] | None = None
+    """Makes the runs of a baseline after the first, from the mean restoration so far, too; None: as the first."""
     extra: str = ""
     """The optional package that it needs; empty if none."""
 
@@ -98,12 +104,20 @@ def knows_nothing(task: TaskOptions) -> tuple[str, ...]:
     return ()
 
 
+def _has_impulses(task: TaskOptions) -> bool:
+    return task.noise == IMPULSES
+
+
 def _has_impulses_on_pixels(task: TaskOptions) -> bool:
     return task.noise == IMPULSES and _name(task) in ("denoise", "inpaint")
 
 
 def _is_blurred(task: TaskOptions) -> bool:
     return _name(task) == "deblur" and task.noise != IMPULSES
+
+
+def _has_tricks(task: TaskOptions) -> bool:
+    return _has_impulses_on_pixels(task) or _is_blurred(task)
 
 
 def _is_one_step(task: TaskOptions) -> bool:
@@ -117,6 +131,10 @@ def _name(task: TaskOptions) -> str:
 
 def _dip(models: Models, case: Case, count: int) -> Restorer:
     return DipRestorer(case, models.dip, restarts=count)
+
+
+def _equal_dip(models: Models, case: Case, count: int, estimate: Tensor | None = None) -> Restorer:
+    return EqualDipRestorer(case, models.dip, restarts=count, estimate=estimate)
 
 
 def _samples(models: Models, case: Case, count: int) -> Restorer:
@@ -177,6 +195,7 @@ def _hybrid(name: str) -> Row:
 
 ROWS = (
     Row(DIP_MEAN, _dip, knows_level, in_hybrid_time=True),
+    Row(DIP_EQUAL, _equal_dip, knows_tricks, _has_tricks, in_hybrid_time=True, refine=_equal_dip),
     Row(DDPM_MEAN, _samples, knows_prior, in_hybrid_time=True),
     Row(
         DDPM_EQUAL,
@@ -189,14 +208,15 @@ ROWS = (
     Row("pinv", _pinv, knows_nothing),
     *map(_classic, CLASSICS.values()),
     Row("dip", _dip, knows_level),
+    Row("dip-robust", lambda models, case, _: RobustDipRestorer(case, models.dip), knows_nothing, _has_impulses),
     *(_sampler(method, steps) for method in ("ddnm", "diffpir") for steps in STEPS),
     _sampler("pigdm", 20),
     _sampler("mmps", 20),
     _sampler("dps", 100),
-    Row("ddpm-robust", _robust_sample, lambda task: ("trained prior",), lambda task: task.noise == IMPULSES),
+    Row("ddpm-robust", _robust_sample, lambda task: ("trained prior",), _has_impulses),
 )
 """The rows besides the hybrids, in the order of the board: baselines, then controls, which are run once each."""
-BASELINE_ROWS = (DIP_MEAN, DDPM_MEAN, DDPM_EQUAL, POSTERIOR_MEAN)
+BASELINE_ROWS = (DIP_MEAN, DIP_EQUAL, DDPM_MEAN, DDPM_EQUAL, POSTERIOR_MEAN)
 """The rows that a board without controls has, too."""
 
 
@@ -273,11 +293,14 @@ class Methods:
             return Stopwatch(lambda: trained.restorer(case), self.clock)
         make = partial(self.rows[method].make, self.models)
         if self.rows[method].in_hybrid_time:
+            refine = self.rows[method].refine
             return TimeBudget(
                 lambda count, seed: make(replace(case, seed=seed), count),
                 budgets or [0.0],
                 seed=case.seed,
                 clock=self.clock,
+                refine=refine
+                and (lambda count, seed, mean: refine(self.models, replace(case, seed=seed), count, mean)),
             )
         return Stopwatch(lambda: make(case, 1), self.clock)
 

@@ -83,7 +83,9 @@ def wavelets(y: Picture, sigma: float) -> Picture:
 def total_variation(y: Picture, sigma: float) -> Picture:
     """Return the picture of least total variation (Rudin et al., 1992; Chambolle, 2004), in orthogonal colours.
 
-    Each channel's weight has the least risk, by Stein's unbiased estimate on the middle of the channel itself.
+    Each channel's weight has the least risk, by Stein's unbiased estimate on the middle of the channel itself. It needs
+    the noise level; weights chosen without it by J-invariance (Batson & Royer, 2019) were 0.8 dB worse at sigma 25, and
+    0.7 dB at sigma 50 with the level estimated for Stein's risk, on six images of each set that `pictures.SMALL` names.
     """
     planes = [_chambolle(plane, _tv_weight(plane, sigma)) for plane in to_orthogonal(y)]
     return from_orthogonal(np.stack(planes))
