@@ -18,8 +18,14 @@ from dipddpm.core.methods.regularized_dip import BatchAttachment, OneFit
 
 START = 1e-3
 """First value of g and h everywhere."""
-RATE = 0.03
-"""Step size of the gradient descent on g and h."""
+RATE = 0.06
+"""Step size of the gradient descent on g and h.
+
+With a tenth of the values hit, the fit had 22.8 dB on three training images and 36.5 dB on three glyphs from number
+100,000 on; a plain fit has 21.4 and 26.9 dB. A rate of 0.03 gave 24.3 and 18.5 dB, since the network then fits the
+impulses of glyphs first, and 0.1 gave 19.8 and 31.6 dB (500 iterations). Huber's loss, which is quadratic up to 0.1 on
+the scale [0, 1], gave 21.8 and 19.0 dB (250 iterations).
+"""
 
 
 class SparseErrors(BatchAttachment):
