@@ -90,7 +90,7 @@ class ExplanationConfig(Section, frozen=True):
     ] = "0,10,20,50,100,200,400"
     fixed: Annotated[Positive, "the k of measurements at a single k; one of the steps"] = 50
     baseline_images: Annotated[Positive, "number of training images of the published network, if there are more"] = 2000
-    baseline_epochs: Annotated[Positive, "passes of the published network over these images"] = 10
+    baseline_epochs: Annotated[Positive, "passes of the published network over these images"] = 20
     baseline_samples: Annotated[int, Meta(ge=128, le=5_000), "number of its samples for measuring their quality"] = 200
     baseline_steps: Annotated[int, Meta(ge=2, le=1_000), "sampler steps of each of these samples"] = 100
 

@@ -9,12 +9,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import torch
+import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from dipddpm.core.images import grid, to_unit
+from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.spread import scale_each
 from dipddpm.core.report.plots import QUIET, STYLE
 from dipddpm.core.study import findings
@@ -129,14 +130,18 @@ def _causes(axes: Axes, record: Explanation) -> None:
 def brightness(record: Explanation, samples: Mapping[str, Tensor], columns: int = 8) -> Figure:
     """Draw the first samples in model space of each kind, (N, 1, H, W): on the left in true range, else scaled each."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(12, 1.15 * len(samples) + 0.5), layout="constrained")
+        figure = Figure(figsize=(12, 0.72 * len(samples) + 0.3), layout="constrained")
         cells: Any = figure.subplots(len(samples), 2, squeeze=False)
         for row, (name, images) in zip(cells, samples.items(), strict=True):
-            pair = (to_unit(images[:columns]).clamp(0, 1), scale_each(images[:columns]))
+            shown = images[:columns]
+            pair = (to_unit(shown).clamp(0, 1), scale_each(shown))
             for axes, tiles, title in zip(row, pair, ("in true range", "each scaled to its own range"), strict=True):
-                axes.imshow(grid(tiles.cpu(), columns)[0].numpy(), cmap="gray", vmin=0, vmax=1)
+                # The gaps are grey, because many samples are white.
+                strip = torch.cat(list(F.pad(tiles, (1, 1, 1, 1), value=0.6)), -1)[0]
+                axes.imshow(strip.cpu().numpy(), cmap="gray", vmin=0, vmax=1)
                 axes.set(xticks=[], yticks=[])
                 axes.grid(visible=False)
+                axes.spines[:].set_visible(False)
                 if name == next(iter(samples)):
                     axes.set_title(title, fontsize=10)
             label = f"{name}\nspread {record.baseline[name].spread:.2f}"

@@ -79,7 +79,9 @@ class BrightnessTrial:
                 network, self.schedule, self.images.to(device), ddpm, seed=seed, held_out=test.images.to(device)
             )
             self.networks[name] = network
-        self.networks[MEAN_GIVEN_BACK] = MeanGivenBack(self.networks[AS_PUBLISHED], self.schedule, self.real)
+        published, changed = self.networks.values()
+        given_back = MeanGivenBack(published, self.schedule, self.real)
+        self.networks = {AS_PUBLISHED: published, MEAN_GIVEN_BACK: given_back, WITHOUT_NORM: changed}
         for name, sampled in self.networks.items():
             self.parts[name] = Sampling(
                 Denoiser(sampled, self.schedule),

@@ -46,8 +46,8 @@ def test_explanation_experiment_measures_all_and_resumes_exactly(tmp_path: Path,
     assert list(record.baseline) == [
         findings.REAL,
         findings.AS_PUBLISHED,
-        findings.WITHOUT_NORM,
         findings.MEAN_GIVEN_BACK,
+        findings.WITHOUT_NORM,
     ]
     assert all(len(result.losses) == 2 for name, result in record.baseline.items() if name != findings.REAL)
 

@@ -61,7 +61,7 @@ def test_brightness_trial_changes_one_norm_and_nothing_else() -> None:
     steps = list(trial)
     assert len(steps) == len(trial) == trial.step == 2 * 2 + 3 * 2
     results = trial.results()
-    assert list(results) == [REAL, AS_PUBLISHED, WITHOUT_NORM, MEAN_GIVEN_BACK]
+    assert list(results) == [REAL, AS_PUBLISHED, MEAN_GIVEN_BACK, WITHOUT_NORM]
     assert results[REAL].spread == pytest.approx(0.25, abs=0.04)
     assert results[AS_PUBLISHED].response == pytest.approx(0, abs=1e-4)
     assert results[MEAN_GIVEN_BACK].response == pytest.approx(1, abs=0.01)
