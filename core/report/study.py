@@ -30,7 +30,6 @@ from dipddpm.core.study.findings import (
     REAL,
     WITHOUT_NORM,
     XT,
-    Answer,
     Explanation,
     after,
 )
@@ -42,12 +41,6 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).parents[1] / "assets" / "study-report.md"
 HEAD = ["epoch", "published", "ours", "ratio"]
-NORM_ANSWERS: Mapping[Answer, str] = {
-    "confirmed": "yes",
-    "part of the cause": "in part",
-    "not the cause": "not in this short training",
-}
-"""The answers to whether the network without its first norm samples in range."""
 MEAN_GAIN = 157
 """1 / sqrt(alpha_bar_T) of the published schedule: the growth of an error of the mean from noise to image."""
 
@@ -289,7 +282,7 @@ def _baseline(record: Explanation) -> dict[str, Any]:
         "real": record.baseline[REAL],
         "answer": record.brightness_answer(),
         "closed": record.mended_share(MEAN_GIVEN_BACK),
-        "norm_answer": NORM_ANSWERS[record.brightness_answer(WITHOUT_NORM)],
+        "norm_answer": "yes" if record.is_in_range(WITHOUT_NORM) else "no, not in this short training",
         "images": record.baseline_images,
         "epochs": record.baseline_epochs,
         "samples": record.baseline_samples,

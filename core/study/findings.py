@@ -31,6 +31,8 @@ MENDED = 0.5
 """A change that closes less than this share of the distance to plain DDPM doesn't repair the hybrid."""
 WHOLE = 0.9
 """A change that closes at least this share of the distance to plain DDPM repairs the hybrid."""
+IN_RANGE = 4
+"""Samples are in the range of images if their means spread over at most this many times as much as real images' do."""
 
 Answer = Literal["not the cause", "part of the cause", "confirmed"]
 
@@ -146,12 +148,16 @@ class Explanation(msgspec.Struct, kw_only=True):
         ours, real = self.baseline[AS_PUBLISHED].spread, self.baseline[REAL].spread
         return (ours - self.baseline[change].spread) / (ours - real)
 
-    def brightness_answer(self, change: str = MEAN_GIVEN_BACK) -> Answer:
+    def is_in_range(self, change: str) -> bool:
+        """Return whether the means of samples spread over no more than `IN_RANGE` times as much as real images'."""
+        return self.baseline[change].spread <= IN_RANGE * self.baseline[REAL].spread
+
+    def brightness_answer(self) -> Answer:
         """Return whether blindness to brightness is why the baseline's samples leave the range of images.
 
         It is the cause if samples of the same weights stay in range once the network is given the mean of xt back.
         """
-        mended = self.mended_share(change)
+        mended = self.mended_share(MEAN_GIVEN_BACK)
         return "confirmed" if mended >= WHOLE else "part of the cause" if mended >= MENDED else "not the cause"
 
     def baseline_text(self) -> str:
