@@ -121,8 +121,10 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
     for text in _by_timestep(status, events):
         print(text)
     for event in events:
-        says = isinstance(event, Message) and (event.level == "warning" or status.summary.kind in KINDS_WITH_MESSAGES)
-        if says or isinstance(event, SamplesEvaluated):
+        is_text = isinstance(event, Message) and (
+            event.level == "warning" or status.summary.kind in KINDS_WITH_MESSAGES
+        )
+        if is_text or isinstance(event, SamplesEvaluated):
             print(f"{'':<12} {event_line(event)}")
     print("".join(f"{text}\n" for text in ["", *scoreboard_lines(selected_run)]))
     config_text = configs.to_toml(status.config) if status.config else status.trouble

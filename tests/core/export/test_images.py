@@ -91,7 +91,7 @@ def test_images_export_takes_samples_from_their_picture(runs: RunsFolder, tmp_pa
         assert np.array_equal(pixels(done.path / f"sample-{index}.png"), to_pixels(sample))
 
 
-def test_images_export_takes_scaled_samples_beside_those_in_true_range(runs: RunsFolder, tmp_path: Path) -> None:
+def test_images_export_writes_scaled_samples_too(runs: RunsFolder, tmp_path: Path) -> None:
     run = runs.create(configs.build("ddpm", settings={"ddpm.samples": 2}))
     scaled = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
     white = events.Pictures(name="samples", images=torch.ones_like(scaled))
