@@ -10,7 +10,7 @@ from typing import Any, cast, get_origin
 import msgspec
 
 from dipddpm.core.config.base import Field, Section, convert, fields
-from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS
+from dipddpm.core.config.hybrid import DEFAULT_HYBRID, HYBRIDS, REMOVED
 from dipddpm.core.config.paths import with_absolute_paths
 from dipddpm.core.config.presets import PRESETS
 from dipddpm.core.config.run import KINDS, VERSION, AnyRun, HybridRun, ImageRun, RunConfig
@@ -173,6 +173,9 @@ def from_builtins(values: Any) -> AnyRun:
     known = describe(kind, _word(values, "hybrid", "method"), _word(values, "task", "name"))
     if isinstance(task := values.get("task"), dict):
         values = values | {"task": {RENAMED.get(key, key): value for key, value in task.items()}}
+    if isinstance(hybrid := values.get("hybrid"), dict):
+        removed = REMOVED.get(_word(values, "hybrid", "method") or "", set())
+        values = values | {"hybrid": {key: value for key, value in hybrid.items() if key not in removed}}
     return cast(AnyRun, convert(values, AnyRun, known))
 
 

@@ -50,45 +50,31 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     """A mean of DIP, guided DIP and diffusion, weighted per image by how well each predicts held-out measurements."""
 
     summary: ClassVar[str] = "DIP and diffusion, weighted by how well they predict held-out measurements"
-    restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:calibrated"
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:CalibratedRestorer"
 
-    hidden: Annotated[float, Meta(gt=0, lt=1), "share of the measurements held out to weight the candidates"] = 0.1
-    fold: Annotated[float, Meta(gt=0, le=0.5), "share of the known pixels that each fold holds out (inpaint)"] = 0.12
-    folds: Annotated[int, Meta(ge=2), "number of folds, which hold out different pixels (inpaint)"] = 5
+    hidden: Annotated[
+        float, Meta(gt=0, le=0.5), "share of the measurements that each fold holds out to weight the candidates"
+    ] = 0.12
+    folds: Annotated[int, Meta(ge=2), "number of folds, which hold out different measurements"] = 2
     noise: Annotated[
         float,
         Meta(ge=0.01, le=100),
         "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; twice "
         "this for deblur)",
     ] = 0.35
-    iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
-    weight: Annotated[PositiveFloat, "weight of the guided fit's penalty, as in guided"] = 0.1
-    pull: Annotated[
-        NonNegative,
-        "weight of the fits' penalty (inpaint); else its least value in final fits after values were held out",
-    ] = 0.03
-    near: Annotated[
-        PositiveFloat, "noise on the fits where diffusion starts near them, as a multiple of the fits' RMS spread"
-    ] = 4.0
-    far: Annotated[
-        PositiveFloat,
-        "noise on the fits where diffusion takes only their large features, as a multiple of the fits' RMS spread",
-    ] = 15.0
+    iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 150
+    pull: Annotated[NonNegative, "weight of the fits' penalty, as in guided"] = 0.03
     steps: Annotated[Positive, "sampler steps of diffusion that starts at the fits"] = 20
-    full_steps: Annotated[Positive, "largest number of sampler steps of diffusion from pure noise"] = 100
-    trial_samples: Annotated[Positive, "number of samples averaged while measurements are held out"] = 4
+    trial_samples: Annotated[Positive, "number of samples averaged in each fold"] = 4
     samples: Annotated[Positive, "number of final samples averaged, from all measurements"] = 16
-    restarts: Annotated[
-        Natural,
-        "number of final DIP fits of each image with enough DIP weight; two more if the first fits had "
-        "values held out, four more for inpaint; 0: none",
-    ] = 2
-    trusted: Annotated[float, Meta(ge=0, le=1), "DIP weight above which an image is fitted again"] = 0.3
-    least: Annotated[Share, "weight below which another candidate is not computed again"] = 0.05
+    restarts: Annotated[Natural, "number of final DIP fits of each image with DIP weight; 0: none"] = 2
+    least: Annotated[
+        Share, "weight below which a candidate is left out for an image, as a share of the image's largest weight"
+    ] = 0.3
 
     def __post_init__(self) -> None:
-        if self.fold * self.folds > 1:
-            raise ValueError(f"{self.folds} folds that each hold out {self.fold:g} of the pixels exceed all pixels")
+        if self.hidden * self.folds > 1:
+            raise ValueError(f"{self.folds} folds that each hold out {self.hidden:g} of the values exceed all of them")
 
 
 class Guided(HybridOptions, tag="guided", frozen=True):
@@ -173,4 +159,6 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
 
 HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution
 HYBRIDS: dict[str, type[HybridOptions]] = by_tag(HybridMethod)
+REMOVED = {"calibrated": {"fold", "weight", "near", "far", "full_steps", "trusted"}}
+"""Former options by method, which the config.toml of older runs holds and which are ignored there."""
 DEFAULT_HYBRID = "calibrated"

@@ -36,6 +36,14 @@ def without_impulses(case: Case, estimate: Tensor) -> Case:
     return replace(case, y=case.y * mask, degradation=Degradation(Mask(mask), noise))
 
 
+def reproduce_exact(images: Tensor, case: Case) -> Tensor:
+    """Return images (N, C, H, W) of a case that agree with its measurements, if these have no noise."""
+    degradation = case.degradation
+    if not isinstance(degradation.noise, GaussianNoise) or degradation.expected_residual(case.y) is not None:
+        return images
+    return images + degradation.operator.pinv(case.y - degradation.operator.A(images))
+
+
 def equalize_spectrum(case: Case, strength: float = STRENGTH) -> Case:
     """Divide each frequency of a blurred case by sqrt(s^2 + (strength sigma)^2), where s is the blur's gain.
 

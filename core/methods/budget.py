@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -130,14 +129,12 @@ class TimeBudget:
         *,
         seed: int,
         clock: Clock,
-        refine: Callable[[int, int, Tensor], Restorer] | None = None,
     ) -> None:
         """Set up the budgets, in seconds.
 
-        `make` builds a restorer from a count and a seed; its result is the mean of `count` runs of the method. If
-        `refine` is given, it builds the restorers after the first, and gets the mean restoration so far, too.
+        `make` builds a restorer from a count and a seed; its result is the mean of `count` runs of the method.
         """
-        self.make, self.refine = make, refine
+        self.make = make
         self.budgets = sorted(budgets)
         self.seed = seed
         self.clock = clock
@@ -185,10 +182,7 @@ class TimeBudget:
 
     def _begin(self) -> Stopwatch:
         seed = derive(self.seed, f"round {self._round}")
-        if self.refine is None or self._cost is None:
-            return Stopwatch(lambda: self.make(self._count, seed), self.clock)
-        refined = partial(self.refine, self._count, seed, self._cost.images)
-        return Stopwatch(refined, self.clock)
+        return Stopwatch(lambda: self.make(self._count, seed), self.clock)
 
     def _as_progress(self, item: Item, seconds: float) -> Item:
         if not isinstance(item, Step):

@@ -92,14 +92,20 @@ class DipRestorer:
         return dip_fit(self.case, self.dip, seed, groups)
 
 
-def dip_fit(case: Case, dip: DipConfig, seed: int, groups: list[list[int]] | None = None) -> DipFit:
-    """Build the DIP fit of a case's images, in these groups; by default, in groups that fit in memory."""
-    shape = case.shape[1:]
+def dip_fit(case: Case, dip: DipConfig, seed: int, groups: list[list[int]] | None = None, *, copies: int = 1) -> DipFit:
+    """Build the DIP fit of a case's images, in these groups; by default, in groups that fit in memory.
+
+    If the case consists of `copies` of the same images, one after the other, each copy has its own random weights.
+    """
+    shape, count = case.shape[1:], case.shape[0] // copies
     if groups is None:
-        groups = in_batches(list(range(case.shape[0])), dip, shape, case.y.device)
-    batches = [
-        PriorBatch(case.y[indices], case.degradation.select(indices), dip, shape, seed=seed) for indices in groups
-    ]
+        parts = [list(range(copy * count, (copy + 1) * count)) for copy in range(copies)]
+        groups = [group for part in parts for group in in_batches(part, dip, shape, case.y.device)]
+    batches = []
+    for indices in groups:
+        copy = indices[0] // count
+        own = derive(seed, f"copy {copy}") if copy else seed
+        batches.append(PriorBatch(case.y[indices], case.degradation.select(indices), dip, shape, seed=own))
     return DipFit(batches, groups, iterations=dip.iterations, measure_every=dip.measure_every)
 
 

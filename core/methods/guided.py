@@ -66,16 +66,23 @@ class GuidedRestorer(OneFit):
     """A guided DIP fit of each image, stopped by the same rule as plain DIP."""
 
     def __init__(
-        self, case: Case, prior: TrainedModel, options: Guided, dip: DipConfig, *, weights: Tensor | None = None
+        self,
+        case: Case,
+        prior: TrainedModel,
+        options: Guided,
+        dip: DipConfig,
+        *,
+        weights: Tensor | None = None,
+        copies: int = 1,
     ) -> None:
-        """Set up the fit; `weights` (N,) replace the weight of the options, image by image.
+        """Set up the fit; `weights` (N,) replace the weight of the options, image by image; for `copies` see `dip_fit`.
 
         Raises UserError for a stopping rule that can't work with this noise.
         """
         self.prior, self.options = prior, options
         self.weights = case.y.new_full((len(case.y),), options.weight) if weights is None else weights
         # Without a pull, this fit equals the first fit of the DIP baseline bit for bit.
-        super().__init__(case, dip, derive(case.seed, "restart 0"))
+        super().__init__(case, dip, derive(case.seed, "restart 0"), copies)
 
     def attach(self, batch: PriorBatch, indices: list[int]) -> Guide | None:
         """Attach a guide to the batch and return it; return None if the weights of all images are 0."""

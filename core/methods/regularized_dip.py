@@ -54,13 +54,16 @@ class BatchAttachment:
 class OneFit(ABC):
     """A DIP fit of each image, stopped as plain DIP is; a subclass attaches something to each batch of the fit."""
 
-    def __init__(self, case: Case, dip: DipConfig, seed: int) -> None:
-        """Set up the fit and its attachments. Raises UserError for a stopping rule that can't work with this noise."""
-        self.case, self.dip, self.seed = case, dip, seed
+    def __init__(self, case: Case, dip: DipConfig, seed: int, copies: int = 1) -> None:
+        """Set up the fit and its attachments; for `copies` see `dip_fit`.
+
+        Raises UserError for a stopping rule that can't work with this noise.
+        """
+        self.case, self.dip, self.seed, self.copies = case, dip, seed, copies
         self._prepare()
 
     def _prepare(self, groups: list[list[int]] | None = None) -> None:
-        self.fit = dip_fit(self.case, self.dip, self.seed, groups)
+        self.fit = dip_fit(self.case, self.dip, self.seed, groups, copies=self.copies)
         pairs = zip(self.fit.batches, self.fit.indices, strict=True)
         attached = [self.attach(batch, list(indices)) for batch, indices in pairs]
         self.attached = [each for each in attached if each is not None]

@@ -64,7 +64,7 @@ CASES: dict[str, dict[str, Any]] = {
     },
     "dip": {"kind": "dip", **DIP, "images.indices": "0-2", "dip.batch": 2, "dip.average": 0.9, "dip.sgld": 0.01},
     "dip decoder": {"kind": "dip", **DIP, "images.indices": "0", "dip.network": "decoder", "dip.stop": "held-out"},
-    "calibrated": {"kind": "hybrid", **HYBRID, "hybrid.iterations": 12, "hybrid.full_steps": 4, "hybrid.samples": 2},
+    "calibrated": {"kind": "hybrid", **HYBRID, "hybrid.iterations": 12, "hybrid.samples": 2},
     "conditioned": {
         "kind": "hybrid",
         **HYBRID,

@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 OPTIONS = msgspec.structs.replace(SMALL, iterations=12)
 TASKS = ("denoise:sigma=25", "inpaint:missing=0.5,sigma=5")
 SHORT: dict[str, dict[str, Any]] = {
-    "calibrated": {"iterations": 8, "steps": 4, "full_steps": 6, "trial_samples": 2, "samples": 2},
+    "calibrated": {"iterations": 8, "steps": 4, "trial_samples": 2, "samples": 2},
     "prior-init": {"steps": 4, "samples": 2},
 }
 """Options that make a method short."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
-from torch import Tensor
-
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
 from dipddpm.core.config.study import CONDITIONED, TRAIN_ONE
 from dipddpm.core.config.tasks import TaskOptions
@@ -21,13 +19,13 @@ from dipddpm.core.evaluation.cell import CONTROLS
 from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, averaged_samples
+from dipddpm.core.methods.classical.impulses import detect_impulses
 from dipddpm.core.methods.classical.table import CLASSICS, Classic
 from dipddpm.core.methods.closed_form import ClosedFormRestorer
 from dipddpm.core.methods.conditioned import ConditionedModel
-from dipddpm.core.methods.detected import DetectedImpulsesRestorer
 from dipddpm.core.methods.diffusion import DdpmRestorer
 from dipddpm.core.methods.dip import DipRestorer
-from dipddpm.core.methods.equal_tricks import EqualDipRestorer
+from dipddpm.core.methods.equal_tricks import equal_ddpm, equal_dip
 from dipddpm.core.methods.robust_dip import RobustDipRestorer
 
 CONDITIONED_NAMES = {"dip": CONDITIONED, "pinv": CONTROLS[CONDITIONED]}
@@ -66,8 +64,6 @@ class Row:
     """Whether the method takes part in a task."""
     in_hybrid_time: bool = False
     """True for a baseline, which is repeated and averaged for as many seconds as the hybrids took."""
-    refine: Callable[[Models, Case, int, Tensor], Restorer] | None = None
-    """Makes the runs of a baseline after the first, from the mean restoration so far, too; None: as the first."""
     extra: str = ""
     """The optional package that it needs; empty if none."""
 
@@ -133,16 +129,16 @@ def _dip(models: Models, case: Case, count: int) -> Restorer:
     return DipRestorer(case, models.dip, restarts=count)
 
 
-def _equal_dip(models: Models, case: Case, count: int, estimate: Tensor | None = None) -> Restorer:
-    return EqualDipRestorer(case, models.dip, restarts=count, estimate=estimate)
+def _equal_dip(models: Models, case: Case, count: int) -> Restorer:
+    return equal_dip(case, models.dip, count)
 
 
 def _samples(models: Models, case: Case, count: int) -> Restorer:
     return averaged_samples(case, models.prior, count)
 
 
-def _detected_samples(models: Models, case: Case, count: int) -> Restorer:
-    return DetectedImpulsesRestorer(case, models.prior, samples=count)
+def _equal_samples(models: Models, case: Case, count: int) -> Restorer:
+    return equal_ddpm(case, models.prior, count)
 
 
 def _robust_sample(models: Models, case: Case, count: int) -> Restorer:
@@ -166,12 +162,14 @@ def _classic(classic: Classic) -> Row:
         del models, count
         # The level is estimated from all images together, as for the other methods.
         known = replace(case, degradation=with_noise_level(case.y, case.degradation))
-        return ClosedFormRestorer(known, classic.restore)
+        if classic.name == "median":
+            return ClosedFormRestorer(known, classic.restore)
+        return ClosedFormRestorer(known, lambda c: classic.restore(detect_impulses(c)))
 
     def knows(task: TaskOptions) -> tuple[str, ...]:
         if task.noise != IMPULSES:
             return knows_level(task)
-        return ("impulse share",) if classic.name == "median" else ("impulse share", "detects impulses")
+        return ("impulse share",) if classic.name == "median" else ("detects impulses",)
 
     def restores(task: TaskOptions) -> bool:
         return classic.supports(_name(task), task.noise)
@@ -195,11 +193,11 @@ def _hybrid(name: str) -> Row:
 
 ROWS = (
     Row(DIP_MEAN, _dip, knows_level, in_hybrid_time=True),
-    Row(DIP_EQUAL, _equal_dip, knows_tricks, _has_tricks, in_hybrid_time=True, refine=_equal_dip),
+    Row(DIP_EQUAL, _equal_dip, knows_tricks, _has_tricks, in_hybrid_time=True),
     Row(DDPM_MEAN, _samples, knows_prior, in_hybrid_time=True),
     Row(
         DDPM_EQUAL,
-        _detected_samples,
+        _equal_samples,
         lambda task: ("trained prior", "detects impulses"),
         _has_impulses_on_pixels,
         in_hybrid_time=True,
@@ -293,14 +291,11 @@ class Methods:
             return Stopwatch(lambda: trained.restorer(case), self.clock)
         make = partial(self.rows[method].make, self.models)
         if self.rows[method].in_hybrid_time:
-            refine = self.rows[method].refine
             return TimeBudget(
                 lambda count, seed: make(replace(case, seed=seed), count),
                 budgets or [0.0],
                 seed=case.seed,
                 clock=self.clock,
-                refine=refine
-                and (lambda count, seed, mean: refine(self.models, replace(case, seed=seed), count, mean)),
             )
         return Stopwatch(lambda: make(case, 1), self.clock)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dipddpm.core.degrade import BlockMean, GaussianNoise, Identity, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
+from dipddpm.core.methods.calibrated.splitting import hold_out
 from dipddpm.core.methods.trial.holes import hide_like_missing
 from dipddpm.core.methods.trial.perturbation import (
     HIDDEN,
@@ -64,7 +64,7 @@ def split_measurements(case: Case, seed: int) -> Split:
     - Missing pixels: holes of the shapes of those that are missing, or single pixels if those are single.
     - Impulses: values that are neither black nor white become impulses too.
     - Large pixels: the given picture, measured once more in the same way, has to be restored.
-    - A blur: what `hold_out_measurements` takes.
+    - A blur: what `hold_out` takes.
     """
     generator = torch.Generator(case.y.device).manual_seed(seed)
     operator, noise = case.degradation.operator, case.degradation.noise
@@ -82,12 +82,12 @@ def split_measurements(case: Case, seed: int) -> Split:
         return _split_noise(case, deviation, standard_normal(case.y, generator))
     if isinstance(operator, BlockMean) and min(case.y.shape[-2:]) >= LEAST_SIDE * operator.factor:
         return _measure_again(case, operator, variance)
-    held_out = hold_out_measurements(case, HIDDEN, SHARE, seed)
+    held_out = hold_out(case, HIDDEN, SHARE, seed)
 
     def errors(images: Tensor) -> Tensor:
         return ((held_out.predict(images) - held_out.hidden) * held_out.where).square()
 
-    return Split(held_out.trial_case, errors, held_out.where, 0.0)
+    return Split(held_out.case, errors, held_out.where, 0.0)
 
 
 def _hidden(case: Case, trial_case: Case, where: Tensor, variance: float) -> Split:

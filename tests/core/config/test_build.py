@@ -161,3 +161,11 @@ def test_image_indices_lists_named_ranges_in_order(parts: list[tuple[int, int]])
     for first, more in parts:
         expected += range(first, first + more + 1)
     assert configs.ImagesConfig(indices=text).image_indices() == expected
+
+
+def test_removed_options_are_ignored_in_old_configs_only() -> None:
+    values = msgspec.to_builtins(configs.build("hybrid"))
+    values["hybrid"] |= {"far": 15.0, "full_steps": 100}
+    assert configs.from_builtins(values) == configs.build("hybrid")
+    with pytest.raises(UserError, match="far"):
+        configs.build("hybrid", settings={"hybrid.far": "15"})

@@ -5,7 +5,7 @@ import torch
 from dipddpm.core.degrade import Degradation, GaussianNoise, Identity, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import without_impulses
-from dipddpm.core.methods.calibrated.splitting import hold_out_measurements
+from dipddpm.core.methods.calibrated.splitting import hold_out
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(3, size=28) * 0.6 + 0.2
@@ -41,8 +41,8 @@ def test_without_impulses_leaves_truly_black_pixels() -> None:
 
 def test_without_impulses_keeps_missing_and_held_out_pixels_masked() -> None:
     given = case("inpaint:missing=0.5,noise=salt-and-pepper", TRUTH)
-    split = hold_out_measurements(given, 0.2, 0.5, seed=0)
-    simplified = without_impulses(split.trial_case, TRUTH)
+    split = hold_out(given, 0.2, 0.5, seed=0)
+    simplified = without_impulses(split.case, TRUTH)
     operator = simplified.degradation.operator
     assert isinstance(operator, Mask)
     assert (operator.mask * split.where).sum() == 0

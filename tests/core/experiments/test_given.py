@@ -42,7 +42,7 @@ TINY = {
     "dip.input_channels": 4,
     "dip.measure_every": 4,
 }
-FEW = {"iterations": 6, "steps": 2, "full_steps": 2, "trial_samples": 1, "samples": 1, "folds": 2, "restarts": 1}
+FEW = {"iterations": 6, "steps": 2, "trial_samples": 1, "samples": 1, "folds": 2, "restarts": 1}
 QUICK: dict[str, dict[str, Any]] = {"calibrated": {f"hybrid__{name}": n for name, n in FEW.items()}, "guided": {}}
 MASKED = "inpaint:mask={mask},sigma=10"
 TASKS = {

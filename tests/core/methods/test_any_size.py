@@ -29,7 +29,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "prior-init": {"hybrid.steps": 2, "hybrid.samples": 1},
     "sequential": {"hybrid.every": 1, "hybrid.steps": 1},
     "calibrated": {
-        "hybrid.folds": 2, "hybrid.steps": 1, "hybrid.full_steps": 2, "hybrid.samples": 1, "hybrid.trial_samples": 1,
+        "hybrid.folds": 2, "hybrid.steps": 1, "hybrid.samples": 1, "hybrid.trial_samples": 1,
     },
 }  # fmt: skip
 

@@ -135,7 +135,7 @@ def test_restore_experiment_without_controls_scores_hybrids_and_baselines_only(p
         ("nlm", "denoise:sigma=25", ("noise level",)),
         ("nlm", "denoise:sigma=25,blind=true", ("estimates noise level",)),
         ("median", "denoise:noise=salt-and-pepper", ("impulse share",)),
-        ("kriging", "denoise:noise=salt-and-pepper", ("impulse share", "detects impulses")),
+        ("kriging", "denoise:noise=salt-and-pepper", ("detects impulses",)),
         ("ddnm-10", "denoise:noise=salt-and-pepper", ("trained prior", "impulse share")),
         ("dip", "denoise:noise=salt-and-pepper", ()),
         ("ddpm-robust", "deblur:noise=salt-and-pepper", ("trained prior",)),

@@ -7,35 +7,110 @@ import msgspec
 import pytest
 import torch
 
+from dipddpm.core import config as configs
 from dipddpm.core.config.hybrid import Calibrated
+from dipddpm.core.errors import UserError
 from dipddpm.core.events import Message, StageStarted, Step
-from dipddpm.core.methods.calibrated.method import CalibratedRestorer, calibrated
+from dipddpm.core.methods.calibrated.method import CalibratedRestorer
+from dipddpm.core.metrics.image import psnr
 from tests.core.methods.cases import SMALL, assert_resumes_exactly, case, ideal_prior, shapes
 
 TRUTH = shapes(6, size=16)
-DIP = msgspec.structs.replace(SMALL, iterations=80, window=20, patience=30)
-FEW = Calibrated(hidden=0.2, steps=6, full_steps=10, trial_samples=2, samples=2, restarts=1)
+DIP = msgspec.structs.replace(SMALL, iterations=60, window=20, patience=30)
+FEW = Calibrated(hidden=0.2, steps=6, trial_samples=2, samples=2, restarts=2)
+TASKS = [
+    "denoise:sigma=25",
+    "denoise:sigma=50,blind=true",
+    "denoise:noise=poisson,photons=40",
+    "denoise:noise=salt-and-pepper",
+    "inpaint:missing=0.5,sigma=5",
+    "inpaint:missing=0.3,noise=salt-and-pepper",
+    "superres:factor=2",
+    "superres:factor=2,noise=salt-and-pepper",
+    "deblur:width=1,sigma=4",
+    "deblur:width=0.6",
+    "deblur:width=1,noise=salt-and-pepper",
+    "denoise:sigma=0",
+]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_calibrated_restores_every_kind_of_task(task: str) -> None:
+    dip = msgspec.structs.replace(DIP, iterations=5)
+    given = case(task, TRUTH[:2])
+    made = CalibratedRestorer(given, ideal_prior(TRUTH), FEW, dip)
+    steps = [item.step for item in made if isinstance(item, Step)]
+    assert made.images.shape == given.shape and bool(made.images.isfinite().all())
+    assert made.weights is not None and made.weights.shape == (2, len(made.kinds))
+    assert steps == sorted(set(steps)) and steps[-1] <= len(made)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"])
 def test_calibrated_trusts_only_prior_of_same_images(task: str) -> None:
     given = case(task, TRUTH)
-    diffusion_weights = []
+    weights = []
     for known in (TRUTH, 1 - TRUTH):
         made = CalibratedRestorer(given, ideal_prior(known), FEW, DIP)
         list(made)
-        assert made.weights is not None
-        diffusion_weights.append(made.weights[:, 2:5].sum(1).mean().item())
-    assert diffusion_weights[0] > diffusion_weights[1] + 0.3
+        weights.append(made.share("diffusion").mean().item())
+    assert weights[0] > weights[1] + 0.3
 
 
-def test_calibrated_skips_refit_below_min_weight() -> None:
-    made = CalibratedRestorer(case("denoise:sigma=25", TRUTH), ideal_prior(TRUTH), FEW, DIP)
+@pytest.mark.slow
+def test_calibrated_trusts_prior_per_image_in_mixed_group() -> None:
+    """The prior is trained on the first images; the other ones are inverted images, which it gets wrong."""
+    truth = torch.cat([TRUTH[:3], 1 - shapes(3, seed=5, size=16)])
+    made = CalibratedRestorer(case("inpaint:missing=0.5,sigma=5", truth), ideal_prior(TRUTH), FEW, DIP)
     list(made)
-    assert (made.share("dip", "guided") < FEW.trusted).all()
-    assert torch.equal(made.results["restart 0"], made.results["dip"])
-    assert made.iterations <= 2 * DIP.iterations
+    weight = made.share("diffusion")
+    assert weight[:3].mean() > weight[3:].mean() + 0.3
+    assert (psnr(made.images, truth)[:3] > 24).all()
+
+
+def test_calibrated_gives_kriging_most_weight_on_ramp() -> None:
+    """On a ramp, DIP needs more than five iterations, and the prior is trained on other images."""
+    ramp = torch.linspace(0.2, 0.8, 16).expand(2, 1, 16, 16).contiguous()
+    dip = msgspec.structs.replace(DIP, iterations=5)
+    made = CalibratedRestorer(case("inpaint:missing=0.5,sigma=5", ramp), ideal_prior(TRUTH), FEW, dip)
+    list(made)
+    assert (made.share("kriging") > 0.8).all()
+    assert (psnr(made.images, ramp) > 30).all()
+
+
+def test_calibrated_restores_again_only_what_has_weight() -> None:
+    made = CalibratedRestorer(case("inpaint:missing=0.5,sigma=5", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
+    list(made)
+    for kind in made.kinds:
+        skipped = made.share(kind) == 0
+        assert torch.equal(made.results[f"{kind} again"][skipped], made.results[kind][skipped])
+        assert torch.equal(made._result(kind)[skipped], made.results[kind][skipped])
+
+
+def test_calibrated_fits_noise_no_second_time() -> None:
+    """Where only noise was added, the folds lack no measurements."""
+    made = CalibratedRestorer(case("denoise:sigma=25", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
+    list(made)
+    assert torch.equal(made.results["fit again"], made.results["fit"])
+    assert made.iterations <= DIP.iterations
+
+
+def test_calibrated_leaves_coarse_fits_out_of_result() -> None:
+    made = CalibratedRestorer(case("superres:factor=2", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
+    list(made)
+    assert made.split.is_coarser
+    again = made.share("fit", "diffusion") > 0
+    assert bool(again.any())
+    assert torch.equal(made._result("fit")[again], made.results["fit again"][again])
+
+
+def test_calibrated_averages_folds_and_restarts() -> None:
+    options = msgspec.structs.replace(FEW, folds=3, restarts=2, least=0.0)
+    made = CalibratedRestorer(case("inpaint:missing=0.5,sigma=5", TRUTH[:2]), ideal_prior(1 - TRUTH), options, DIP)
+    list(made)
+    again = made.share("fit") > 0
+    expected = (3 * made.results["fit"] + 2 * made.results["fit again"]) / 5
+    torch.testing.assert_close(made._result("fit")[again], expected[again])
 
 
 def test_calibrated_announces_stages_in_order_and_weights_after_trial() -> None:
@@ -47,8 +122,10 @@ def test_calibrated_announces_stages_in_order_and_weights_after_trial() -> None:
         else:
             announced.append((len(steps), item))
     stages = [item for _, item in announced if isinstance(item, StageStarted)]
-    assert [stage.stage for stage in stages[:5]] == [1, 2, 3, 4, 5]
-    assert all("trial" in stage.title for stage in stages[:5]) and all("final" in stage.title for stage in stages[5:])
+    count = len(made.kinds)
+    assert [stage.stage for stage in stages[:count]] == list(range(1, count + 1))
+    assert all("trial" in stage.title for stage in stages[:count])
+    assert all("final" in stage.title for stage in stages[count:])
     # Each stage is announced before its first step, and numbered after the steps of the stages before it.
     assert all(
         stage.step < steps[at] and (at == 0 or stage.step >= steps[at - 1])
@@ -61,38 +138,30 @@ def test_calibrated_announces_stages_in_order_and_weights_after_trial() -> None:
     assert shares == pytest.approx((100 * made.weights.mean(0)).tolist(), abs=0.51)
 
 
-def test_calibrated_refits_only_leading_methods_after_coarse_trial() -> None:
-    made = CalibratedRestorer(case("superres:factor=2", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
+@pytest.mark.parametrize("task", ["superres:factor=4", "deblur:width=0.6", "denoise:sigma=0"])
+def test_calibrated_reproduces_exact_measurements(task: str) -> None:
+    given = case(task, TRUTH)
+    made = CalibratedRestorer(given, ideal_prior(1 - TRUTH), FEW, msgspec.structs.replace(DIP, iterations=20))
     list(made)
-    assert made.weights is not None and made.split.coarser
-    fits = made.weights[:, :2].sum(1)
-    others = made.weights[:, 2:]
-    lead = torch.maximum(fits, others.amax(1))
-    assert ((others == 0) | (others >= 0.5 * lead[:, None])).all()
-    torch.testing.assert_close(made.weights.sum(1), torch.ones(len(TRUTH)))
-    # The trial's fits, to blocks of twice the side, are never part of the result.
-    indices = (fits > 0).nonzero().flatten()
-    torch.testing.assert_close(made._dip_mean()[indices], made.results["restart 0"][indices])
+    torch.testing.assert_close(given.degradation.operator.A(made.images), given.y, rtol=0, atol=1e-4)
 
 
-def test_calibrated_reproduces_exact_measurements() -> None:
-    for task in ("superres:factor=4", "deblur:width=0.6"):
-        given = case(task, TRUTH)
-        made = CalibratedRestorer(given, ideal_prior(1 - TRUTH), FEW, DIP)
-        list(made)
-        torch.testing.assert_close(given.degradation.operator.A(made.images), given.y, rtol=0, atol=1e-4)
+def test_config_refuses_folds_that_hide_too_much() -> None:
+    with pytest.raises(UserError, match="exceed all of them"):
+        configs.build("hybrid", settings={"hybrid.folds": "9", "hybrid.hidden": "0.2"})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("task", ["denoise:noise=salt-and-pepper", "denoise:sigma=40,blind=true"])
+@pytest.mark.parametrize(
+    "task", ["denoise:noise=salt-and-pepper", "denoise:sigma=40,blind=true", "inpaint:missing=0.5", "superres:factor=2"]
+)
 def test_calibrated_resumes_exactly(task: str) -> None:
     truth = TRUTH[:2]
     prior = ideal_prior(torch.cat([truth[:1], 1 - truth[1:]]))
     dip = msgspec.structs.replace(SMALL, iterations=12)
     given = case(task, truth)
-    whole = CalibratedRestorer(given, prior, FEW, dip)
-    count = len(list(whole))
-    cuts = [0, 1, 12, 13, 24, 25, count // 2, count - 8, count - 1, count]
+    count = len(list(CalibratedRestorer(given, prior, FEW, dip)))
+    cuts = [0, 1, 11, 12, 13, count // 2, count - 8, count - 1, count]
     assert_resumes_exactly(lambda: CalibratedRestorer(given, prior, FEW, dip), cuts)
 
 
@@ -111,7 +180,8 @@ class Spoilt(torch.nn.Module):
 def test_calibrated_replaces_candidates_that_are_not_finite(task: str) -> None:
     """Stacking pools all images, so the NaN of one must not reach the others; each such stage is named."""
     prior = replace(ideal_prior(TRUTH), network=Spoilt())
-    made = calibrated(case(task, TRUTH), prior, Calibrated(steps=2, full_steps=3, restarts=1, folds=2, fold=0.2), DIP)
+    options = Calibrated(steps=2, restarts=1, hidden=0.2)
+    made = CalibratedRestorer(case(task, TRUTH), prior, options, DIP)
     warnings = [item.text for item in made if isinstance(item, Message) and item.level == "warning"]
     assert made.images.isfinite().all()
     assert made.weights is not None

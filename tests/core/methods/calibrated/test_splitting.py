@@ -6,7 +6,7 @@ import torch
 from dipddpm.core.config import parse_task
 from dipddpm.core.degrade import BlockMean, CircularBlur, Identity, Mask, MaskedOperator, degrade
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.calibrated.splitting import BLURRED, hold_out_measurements
+from dipddpm.core.methods.calibrated.splitting import BLURRED, hold_out
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(4, size=16)
@@ -19,12 +19,12 @@ SPLITTING = ["denoise:sigma=25", "deblur:width=1,sigma=10", "denoise:noise=poiss
 
 
 @pytest.mark.parametrize("task", [*HIDING, *SPLITTING, "deblur"])
-def test_hold_out_measurements_hides_values_from_trial(task: str) -> None:
+def test_hold_out_hides_values_from_trial(task: str) -> None:
     """Split noise hides no values: its two halves are independent although they come from the same values."""
     given = case(task, TRUTH)
-    split = hold_out_measurements(given, 0.2, 0.5, seed=1)
-    again = hold_out_measurements(given, 0.2, 0.5, seed=1)
-    assert torch.equal(split.trial_case.y, again.trial_case.y)
+    split = hold_out(given, 0.2, 0.5, seed=1)
+    again = hold_out(given, 0.2, 0.5, seed=1)
+    assert torch.equal(split.case.y, again.case.y)
     if task in SPLITTING:
         return
     mean = split.where.mean().item() if task != "deblur" else 0.2
@@ -32,33 +32,33 @@ def test_hold_out_measurements_hides_values_from_trial(task: str) -> None:
     assert share == pytest.approx(0.2, abs=0.03)
     blurred = task == "deblur"
     hidden = split.hidden if blurred else given.degradation.operator.pinv(given.y * split.where)
-    operator = split.trial_case.degradation.operator
+    operator = split.case.degradation.operator
     torch.testing.assert_close(operator.A(hidden), torch.zeros_like(given.y), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("task", ["superres:factor=4", "deblur", "inpaint:missing=0.5"])
 def test_split_errors_are_zero_for_truth_without_noise(task: str) -> None:
-    split = hold_out_measurements(case(task, TRUTH), 0.2, 0.5, seed=1)
+    split = hold_out(case(task, TRUTH), 0.2, 0.5, seed=1)
     errors = split.errors(torch.stack([TRUTH, TRUTH + 0.3 * torch.rand(TRUTH.shape)]))
     assert errors[0].abs().max() < 5e-3
     assert errors[1].square().mean() > 1e-5
-    operator = split.trial_case.degradation.operator
-    torch.testing.assert_close(operator.A(TRUTH), split.trial_case.y, rtol=0, atol=1e-5)
+    operator = split.case.degradation.operator
+    torch.testing.assert_close(operator.A(TRUTH), split.case.y, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [16, 18])
-def test_hold_out_measurements_uses_larger_blocks_in_trial(size: int) -> None:
+def test_hold_out_uses_larger_blocks_in_trial(size: int) -> None:
     truth = shapes(4, size=size)
-    split = hold_out_measurements(case("superres:factor=2", truth), 0.2, 0.5, seed=1)
-    larger = split.trial_case.degradation.operator
+    split = hold_out(case("superres:factor=2", truth), 0.2, 0.5, seed=1)
+    larger = split.case.degradation.operator
     assert isinstance(larger, BlockMean) and larger.factor == 4
-    torch.testing.assert_close(split.trial_case.y, larger.A(truth), rtol=0, atol=1e-6)
+    torch.testing.assert_close(split.case.y, larger.A(truth), rtol=0, atol=1e-6)
     inside = truth - larger.pinv(larger.A(truth))
     errors = split.errors(torch.stack([truth, truth - inside]))
     assert errors[0].abs().max() < 1e-6
     assert errors[1].square().mean() > 1e-3
-    assert split.coarser
-    noisy = hold_out_measurements(case("superres:factor=2,sigma=8", truth), 0.2, 0.5, seed=1).trial_case
+    assert split.is_coarser
+    noisy = hold_out(case("superres:factor=2,sigma=8", truth), 0.2, 0.5, seed=1).case
     variance = noisy.degradation.expected_residual(noisy.y)
     assert variance is not None
     if size == 16:
@@ -74,8 +74,8 @@ def test_split_noise_is_independent_and_unbiased(task: str) -> None:
     x = shapes(1, size=16).expand(3000, -1, -1, -1)
     y, degradation = degrade(parse_task(task), x, range(3000))
     given, share = Case(y, degradation, (3000, 1, 16, 16)), 0.5
-    split = hold_out_measurements(given, 0.2, share, seed=3)
-    first, second = split.trial_case.y - degradation.operator.A(x), split.hidden - split.predict(x)
+    split = hold_out(given, 0.2, share, seed=3)
+    first, second = split.case.y - degradation.operator.A(x), split.hidden - split.predict(x)
     variance = degradation.expected_residual(y)
     assert variance is not None
     blurred = isinstance(degradation.operator, CircularBlur)
@@ -86,10 +86,38 @@ def test_split_noise_is_independent_and_unbiased(task: str) -> None:
         assert hidden_level == pytest.approx(level * (1 + 1 / share**2), rel=0.02)
     assert abs((first * second).mean().item()) < 0.02 * (level * hidden_level) ** 0.5
     # Two estimates: the first one contains all the noise of the trial's half, the second one contains none.
-    for estimate in (split.trial_case.degradation.operator.pinv(split.trial_case.y).clamp(-1, 2), x * 0 + 0.3):
+    for estimate in (split.case.degradation.operator.pinv(split.case.y).clamp(-1, 2), x * 0 + 0.3):
         errors = split.errors(estimate[None])
         true = (split.predict(estimate) - split.predict(x)).square().mean().item()
         assert errors.square().mean().item() - hidden_level == pytest.approx(true, rel=0.02, abs=0.02 * hidden_level)
+
+
+@pytest.mark.parametrize("task", HIDING)
+def test_folds_hide_each_value_at_most_once(task: str) -> None:
+    given = case(task, TRUTH)
+    measured = given.degradation.operator.measured(given.y)
+    split = hold_out(given, 0.2, 0.5, seed=1, folds=3)
+    hidden = split.where.view(3, *given.y.shape)
+    assert (hidden.sum(0) <= measured).all()
+    torch.testing.assert_close(hidden.sum((1, 2, 3, 4)) / measured.sum(), torch.full((3,), 0.2), rtol=0, atol=0.02)
+    remaining = split.case.degradation.operator.measured(split.case.y).view_as(hidden)
+    assert torch.equal(remaining + hidden, measured.expand_as(hidden))
+    assert torch.equal(split.case.y.view_as(hidden), given.y * remaining)
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_noise_of_folds_cancels_in_their_mean(folds: int) -> None:
+    """Each fold's noise has the full variance all the same."""
+    given = case("denoise:sigma=25", shapes(40, size=16))
+    y = hold_out(given, 0.2, 0.5, seed=1, folds=folds).case.y.view(folds, *given.y.shape)
+    torch.testing.assert_close(y.mean(0), given.y)
+    added = (y - given.y).square().mean((1, 2, 3, 4)).sqrt() * 255
+    torch.testing.assert_close(added, torch.full((folds,), 12.5), rtol=0.02, atol=0)
+
+
+def test_hold_out_refuses_more_values_than_there_are() -> None:
+    with pytest.raises(ValueError, match="more than there are"):
+        hold_out(case(HIDING[0], TRUTH), 0.4, 0.5, seed=1, folds=3)
 
 
 @pytest.mark.parametrize("whole", [Identity(), Mask((torch.rand(3, 1, 9, 8) > 0.3).float()), BlockMean(2, (9, 8))])
