@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from dipddpm.core.degrade import BlockMean, CircularBlur, Identity, Mask, Operator
+import torch
+
+from dipddpm.core.degrade import BlockMean, CircularBlur, GaussianNoise, Identity, Mask, Operator
 from dipddpm.core.degrade.case import Case
+from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.methods.classical.pictures import task_of
 from dipddpm.core.methods.classical.table import CLASSICS
 
@@ -48,3 +51,12 @@ def candidates_for(case: Case) -> Candidates:
 def title_of(name: str) -> str:
     """Return the title of a candidate in messages."""
     return TITLES.get(name) or CLASSICS[name].summary
+
+
+def with_known_noise(case: Case) -> Case:
+    """Return the case with a noise level, an estimated one if none is known; pixels without noise become a mask's."""
+    degradation = with_noise_level(case.y, case.degradation)
+    exact = degradation.expected_residual(case.y) is None and isinstance(degradation.noise, GaussianNoise)
+    if exact and isinstance(degradation.operator, Identity):
+        degradation = replace(degradation, operator=Mask(torch.ones_like(case.y[:1, :1])))
+    return replace(case, degradation=degradation)

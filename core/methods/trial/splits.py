@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dipddpm.core.degrade import BlockMean, GaussianNoise, Identity, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.calibrated.splitting import hold_out
+from dipddpm.core.methods.hold_out import hold_out
 from dipddpm.core.methods.trial.holes import hide_like_missing
 from dipddpm.core.methods.trial.perturbation import (
     HIDDEN,

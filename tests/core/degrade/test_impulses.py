@@ -5,7 +5,7 @@ import torch
 from dipddpm.core.degrade import Degradation, GaussianNoise, Identity, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import without_impulses
-from dipddpm.core.methods.calibrated.splitting import hold_out
+from dipddpm.core.methods.hold_out import hold_out
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(3, size=28) * 0.6 + 0.2

@@ -6,7 +6,7 @@ import torch
 from dipddpm.core.config import parse_task
 from dipddpm.core.degrade import BlockMean, CircularBlur, Identity, Mask, MaskedOperator, degrade
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.methods.calibrated.splitting import BLURRED, hold_out
+from dipddpm.core.methods.hold_out import BLURRED, hold_out
 from tests.core.methods.cases import case, shapes
 
 TRUTH = shapes(4, size=16)

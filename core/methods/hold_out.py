@@ -22,7 +22,6 @@ from dipddpm.core.degrade import (
 )
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import equalize_spectrum
-from dipddpm.core.methods.calibrated.stacking import STRENGTH, WEAK_STRENGTH
 
 BLURRED = 2.0
 """Factor on the share b of added noise for a blurred image, in which candidates differ only faintly."""
@@ -46,8 +45,8 @@ class Split:
     """1 at the held-out values that count, 0 elsewhere; shaped like `hidden`."""
     predict: Callable[[Tensor], Tensor]
     """Maps images (F N, C, H, W) to predictions of `hidden`."""
-    strength: float = STRENGTH
-    """The pooling strength of `stack`."""
+    is_weak: bool = False
+    """True if a held-out value says little, so that those of all images should count for each one."""
     is_complete: bool = False
     """True if the folds lack no measurements, but have more noise."""
     is_coarser: bool = False
@@ -103,8 +102,8 @@ def _split_noise(copies: Case, b: float, folds: int, generator: torch.Generator)
     level = GaussianNoise(math.sqrt(variance.mean().item() * (1 + b**2)))
     trial = replace(copies, y=y + b * z, degradation=Degradation(degradation.operator, level))
     other = equalize_spectrum(replace(copies, y=y - z / b), SCORED)
-    predict, strength = other.degradation.operator.A, STRENGTH if blurred else WEAK_STRENGTH
-    return Split(trial, other.y, torch.ones_like(y), predict, strength, is_complete=True)
+    predict = other.degradation.operator.A
+    return Split(trial, other.y, torch.ones_like(y), predict, is_weak=not blurred, is_complete=True)
 
 
 def _draw_folds(y: Tensor, folds: int, generator: torch.Generator) -> Tensor:
@@ -137,7 +136,7 @@ def _measure_coarsely(copies: Case, blocks: BlockMean) -> Split:
     # Each larger block averages the noise of four blocks, except for some at the edges.
     halved = GaussianNoise(noise.sigma / 2) if isinstance(noise, GaussianNoise) else noise
     trial = replace(copies, y=y, degradation=replace(copies.degradation, operator=larger, noise=halved))
-    return Split(trial, copies.y, torch.ones_like(copies.y), blocks.A, WEAK_STRENGTH, is_coarser=True)
+    return Split(trial, copies.y, torch.ones_like(copies.y), blocks.A, is_weak=True, is_coarser=True)
 
 
 def _hide_frequencies(copies: Case, blur: CircularBlur, share: float) -> Split:
