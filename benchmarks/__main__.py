@@ -7,6 +7,7 @@ import sys
 import typer
 
 from benchmarks import (
+    ablation,
     checkpoints,
     classics,
     console,
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.command("start-up")(program.measure_start_up)
 app.command("log")(program.measure_log)
 app.command("checkpoints")(checkpoints.measure)
+app.command("ablation")(ablation.measure)
 app.command("classics")(classics.measure)
 app.command("console")(console.measure)
 app.command("rates")(works.measure)

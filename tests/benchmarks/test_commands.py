@@ -39,6 +39,7 @@ def test_benchmarks_without_arguments_list_commands() -> None:
     for command in (
         "start-up",
         "log",
+        "ablation",
         "classics",
         "console",
         "rates",
