@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -78,10 +79,12 @@ Result: TypeAlias = tuple[Tensor, float]
 
 
 def measure(
-    out: Annotated[Path, typer.Option(help="the CSV file of the rows; those that are in it aren't made again")] = Path(
+    out: Annotated[Path, typer.Option(help="the CSV file of the rows; cells that are in it aren't made again")] = Path(
         "benchmarks/measured/ablation.csv"
     ),
-    images: Annotated[int, typer.Option(min=2, help="number of images of each cell")] = 6,
+    images: Annotated[
+        int, typer.Option(min=2, help="number of images of each cell; cells with fewer are made again")
+    ] = 6,
     cells: Annotated[int, typer.Option(min=0, help="number of cells; each 6 have all tasks, each 12 half of all")] = 24,
     variants: Annotated[list[str], typer.Option("--variant", help="measure this variant; repeat for several")] = [],  # noqa: B006
     threads: Threads = 1,
@@ -92,8 +95,8 @@ def measure(
     if unknown:
         raise UserError(f"There is no variant {unknown[0]!r}.", f"Choose among {', '.join(VARIANTS)}.")
     for task, name in cell_order()[:cells]:
-        done = {row[2] for row in load(out) if row[:2] == [task, name]}
-        missing = [variant for variant in variants or VARIANTS if variant not in done]
+        done = Counter(row[2] for row in load(out) if row[:2] == [task, name])
+        missing = [variant for variant in variants or VARIANTS if done[variant] < images]
         if missing:
             prior = TrainedModel.of_run(reference.FOLDER / reference.PRIOR, "cpu")
             truth = truths(name, images)
