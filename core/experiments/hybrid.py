@@ -15,7 +15,7 @@ from dipddpm.core.data.identity import task_files_loaded
 from dipddpm.core.data.sources import file_messages
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.schedule import Schedule
-from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN
+from dipddpm.core.evaluation.rows import POSTERIOR_MEAN
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
     Experiment,
@@ -198,6 +198,6 @@ class HybridExperiment:
             method=method,
             set=self.loaded.dataset,
             seed=self.config.seed,
-            budget_of=self.config.method if method in {DIP_MEAN, DDPM_MEAN} else "",
+            budget_of="" if method in {self.config.method, POSTERIOR_MEAN} else self.config.method,
             step=step,
         )

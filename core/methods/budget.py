@@ -14,11 +14,13 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.degrade.simplify import equalize_spectrum, without_impulses
+from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.events import Item, RestorationScored, StateDict, Step
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for, diffusion_for_mean
 from dipddpm.core.methods.dip import DipRestorer
+from dipddpm.core.methods.equal_tricks import equal_ddpm, equal_dip
 from dipddpm.core.metrics.image import psnr, ssim_scores
 
 Clock: TypeAlias = Callable[[], float]
@@ -225,8 +227,9 @@ def averaged_samples(case: Case, prior: TrainedModel, count: int) -> DdpmRestore
 def baselines(
     case: Case, prior: TrainedModel | None, dip: DipConfig, *, budgets: Sequence[float], clock: Clock
 ) -> dict[str, TimeBudget]:
-    """Return the plain baselines by name, each with the same budgets of seconds; without a prior there is only DIP.
+    """Return the baselines by name, each with the same budgets of seconds; without a prior there is only DIP.
 
+    With impulses or a blur, those with the hybrid's tricks come after the plain ones.
     The posterior mean in one step, for tasks that it can restore, gives the same images each time, so it is run once.
     """
     makers: dict[str, Callable[[Case, int], Restorer]] = {
@@ -236,6 +239,11 @@ def baselines(
         makers[DDPM_MEAN] = lambda c, count: averaged_samples(c, prior, count)
         if diffusion_for(case.degradation).method == POSTERIOR_MEAN:
             makers[POSTERIOR_MEAN] = lambda c, count: DdpmRestorer(c, prior, samples=count)
+    has_impulses = without_impulses(case, case.y) is not case
+    if has_impulses or equalize_spectrum(case) is not case:
+        makers[DIP_EQUAL] = lambda c, count: equal_dip(c, dip, count)
+    if has_impulses and prior is not None:
+        makers[DDPM_EQUAL] = lambda c, count: equal_ddpm(c, prior, count)
 
     def repeated(name: str, make: Callable[[Case, int], Restorer]) -> TimeBudget:
         seconds = [0.0] if name == POSTERIOR_MEAN else budgets
