@@ -8,6 +8,7 @@ import typer
 
 from benchmarks import (
     ablation,
+    board_page,
     checkpoints,
     classics,
     console,
@@ -38,6 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("board-page")(board_page.measure)
 app.command("start-up")(program.measure_start_up)
 app.command("log")(program.measure_log)
 app.command("checkpoints")(checkpoints.measure)

@@ -37,6 +37,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.integers(bounds.ge, bounds.le)
     if typing.get_origin(hint) is dict:
         return st.dictionaries(*map(values, typing.get_args(hint)), max_size=4)
+    if typing.get_origin(hint) is tuple:
+        return st.lists(values(typing.get_args(hint)[0]), max_size=4).map(tuple)
     arms = st.one_of([values(arm) for arm in typing.get_args(hint)])
     return st.lists(arms, max_size=4) if typing.get_origin(hint) is list else arms
 

@@ -75,7 +75,7 @@ def psnr(step: int, value: float) -> events.PsnrMeasured:
 
 
 def test_event_lines_give_each_stage_one_line_with_its_last_psnr() -> None:
-    scored = events.RestorationScored(task="denoise", method="calibrated", psnr=[29.0], seconds=1.0)
+    scored = events.RestorationScored(task="denoise", method="calibrated", psnr=[29.0], seconds=1.0, step=220)
     assert lines_of(
         events.RunStarted(kind="hybrid", method="calibrated", device="cpu", steps=400),
         stage(1, "DIP fit"),
