@@ -47,7 +47,7 @@ class Substitution(HybridOptions, tag="substitution", frozen=True):
 
 
 class Calibrated(HybridOptions, tag="calibrated", frozen=True):
-    """A mean of DIP, diffusion and classic methods, weighted per image by how well each predicts held-out measurements."""
+    """A mean of DIP, diffusion and classics, weighted per image by how well each predicts held-out measurements."""
 
     summary: ClassVar[str] = "DIP, diffusion and classics, weighted by how well they predict held-out values"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.calibrated.method:CalibratedRestorer"
