@@ -144,7 +144,7 @@ async def test_psnr_sparkline_draws_exact_image_as_its_highest_bar(stage: OpenSt
     spark = PsnrSparkline()
     async with stage(spark, (100, 3)) as (app, pilot):
         spark.show([curve([20.0, 25.0, math.inf], peak=StepValue(20, 25.0))])
-        await pilot.pause()
+        await until_idle(pilot)
         line = app.lines()[0]
         assert "×" not in line
         assert bars(line)[-1] == len(BARS) - 1
