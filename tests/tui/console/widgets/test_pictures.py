@@ -172,7 +172,7 @@ async def test_picture_view_never_shows_picture_of_previous_run(
         assert app.lines()[1]
         monkeypatch.setattr(pictures, "load", load_when_released)
         view.show(PictureFile(tmp_path / "two", "x.png"), "second")
-        await until_idle(pilot)
+        await pilot.pause()
         assert app.lines()[:2] == ["second", ""]
         release.set()
         await until_idle(pilot)
