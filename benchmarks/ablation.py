@@ -1,4 +1,4 @@
-"""What each part of the hybrid `calibrated` is worth: the method without it, on images that it wasn't tuned on.
+"""Measure the hybrid `calibrated` without each of its parts, on images that it wasn't tuned on.
 
 One trial and one making of all final results serve all variants that differ in their weights alone.
 """

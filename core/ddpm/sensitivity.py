@@ -1,4 +1,4 @@
-"""Whether a network sees the brightness and the contrast of its input: measured on it, whatever its layers are.
+"""Measure if a network's output depends on the brightness and the contrast of its input, whatever its layers are.
 
 A network that begins by normalizing the whole image, such as the published baseline's, gives the same output for any
 brightness and any contrast of xt. What it can't see, it can't correct, and the way from noise to image multiplies an
@@ -46,7 +46,7 @@ class Sensitivity:
 
     @property
     def blind_to(self) -> str:
-        """What the network can't see: `brightness`, `contrast`, both joined by `and`, or nothing."""
+        """The properties that the network can't see: `brightness`, `contrast`, both joined by `and`, or ""."""
         values = {"brightness": self.brightness, "contrast": self.contrast}
         return " and ".join(name for name, change in values.items() if change < BLIND)
 

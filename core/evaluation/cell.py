@@ -18,7 +18,7 @@ YARDSTICKS: dict[Yardstick, str] = {
     "equal": "the best baseline with equal tricks",
     "plain": "the better plain baseline",
 }
-"""What a hybrid's gain is measured against; within a cell, each one is at least as good as the next."""
+"""The names of the yardsticks; in a cell, the best row of each one is at least as good as that of the next."""
 PLAIN = (DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN)
 """The plain baselines, in the hybrid's time."""
 EQUAL = (DIP_EQUAL, DDPM_EQUAL)
@@ -65,12 +65,12 @@ class Cell:
 
     @property
     def has_impulses(self) -> bool:
-        """Whether the noise is impulses, which a hybrid may detect."""
+        """True if the noise consists of impulses, which a hybrid may detect."""
         return "salt-and-pepper" in self.task
 
     @property
     def lacks_equal(self) -> bool:
-        """Whether the baselines lack the hybrid's tricks, although these change something: impulses or a blur."""
+        """True if the cell has impulses or a blur, but no baseline with the hybrid's tricks."""
         tricks = self.has_impulses or self.task.startswith("deblur")
         return tricks and not {*EQUAL} & {*self.missing, *(method for method, _ in self._rows)}
 

@@ -98,7 +98,7 @@ class MethodScores:
 
     @property
     def knows(self) -> tuple[str, ...]:
-        """What the method was given or found out; empty in older logs."""
+        """The facts that the method was given or found out; empty in older logs."""
         return self.scored[0].knows if self.scored else ()
 
     def table_cells(self) -> dict[str, str]:

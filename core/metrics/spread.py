@@ -1,4 +1,4 @@
-"""Whether samples leave the range of real images: how far the brightness and the contrast of images spread."""
+"""Detect samples that leave the range of real images, by the spread of their brightness and contrast."""
 
 from __future__ import annotations
 

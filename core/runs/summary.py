@@ -90,7 +90,7 @@ class Summary(msgspec.Struct, kw_only=True, omit_defaults=True):
     gain: float | None = None
     """The smallest mean gain of the first hybrid in dB, over all cells so far."""
     against: str = ""
-    """What the gain is over; empty in older logs, whose gain is over the better of the plain baselines."""
+    """The yardstick of the gain; empty in older logs, whose gain is over the better of the plain baselines."""
     peak_psnr: float | None = None
     peak_exact: Count = 0
     peak_step: Count = 0

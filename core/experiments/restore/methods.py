@@ -41,7 +41,7 @@ IMPULSES = "salt-and-pepper"
 
 @dataclass(frozen=True)
 class Models:
-    """What methods are made of, besides the case."""
+    """The trained prior and the DIP options, which methods need besides the case."""
 
     prior: TrainedModel
     dip: DipConfig
@@ -61,7 +61,7 @@ class Row:
     make: Maker
     knows: Knowledge
     restores: Callable[[TaskOptions], bool] = lambda task: True
-    """Whether the method takes part in a task."""
+    """Returns True if the method takes part in a task."""
     in_hybrid_time: bool = False
     """True for a baseline, which is repeated and averaged for as many seconds as the hybrids took."""
     extra: str = ""
