@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -23,22 +23,13 @@ from dipddpm.core.methods.classical.pictures import task_of
 from dipddpm.core.methods.classical.table import CLASSICS
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.patch_prior import PatchPriorRestorer
+from dipddpm.core.methods.transformed import Transformed
 from dipddpm.core.methods.trial import perturbed
 
 RestorerFactory: TypeAlias = Callable[[Case], Restorer]
 NETWORK_METHODS = ("dip", "patch-prior", "calibrated")
 PERTURBED = 2
 """The number of perturbed measurements from which a classic method is repeated to measure its spread."""
-
-
-@runtime_checkable
-class HasSpread(Protocol):
-    """A restorer that can say how far its results differ."""
-
-    @property
-    def spread(self) -> Tensor | None:
-        """The standard deviation of the results, (N, C, H, W) in units of [0, 1]; None if there is only one."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -132,44 +123,6 @@ class ClassicRestorer:
     def load_state_dict(self, state: StateDict) -> None:
         """Restore a state that `state_dict` returned."""
         self.results = list(state["results"])
-
-
-class Transformed:
-    """A restorer of a transformed case; `inverse` maps its images back."""
-
-    def __init__(self, restorer: Restorer, inverse: Callable[[Tensor], Tensor]) -> None:
-        self.restorer, self.inverse = restorer, inverse
-        self.state_dict, self.load_state_dict = restorer.state_dict, restorer.load_state_dict
-
-    def __len__(self) -> int:
-        return len(self.restorer)
-
-    def __iter__(self) -> Iterator[Item]:
-        return iter(self.restorer)
-
-    @property
-    def images(self) -> Tensor:
-        """The restoration, (N, C, H, W)."""
-        return self.inverse(self.restorer.images)
-
-    @property
-    def spread(self) -> Tensor | None:
-        """The standard deviation of the results, mapped back by the slope of the inverse at the restoration."""
-        spread = self.restorer.spread if isinstance(self.restorer, HasSpread) else None
-        if spread is None:
-            return None
-        images = self.restorer.images
-        return (self.inverse(images + spread) - self.inverse(images - spread)).abs() / 2
-
-    @property
-    def nfe(self) -> int:
-        """Evaluations of the diffusion network for each image."""
-        return self.restorer.nfe
-
-    @property
-    def iterations(self) -> int:
-        """Optimiser steps for each image."""
-        return self.restorer.iterations
 
 
 def _installed(package: str) -> bool:

@@ -20,7 +20,8 @@ from dipddpm.core.experiments.image.plan import Plan
 from dipddpm.core.experiments.image.tiles import Canvas, Window, blending_weights
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.budget import clock_of
-from dipddpm.core.methods.pictures import HasSpread, PictureMethods
+from dipddpm.core.methods.pictures import PictureMethods
+from dipddpm.core.methods.transformed import HasSpread
 from dipddpm.core.methods.trial import Prediction, Trial
 
 PER_JOB = 100
