@@ -62,12 +62,14 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
         "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; twice "
         "this for deblur)",
     ] = 0.35
-    iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 150
+    iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
     pull: Annotated[NonNegative, "weight of the fits' penalty, as in guided"] = 0.03
-    steps: Annotated[Positive, "sampler steps of diffusion that starts at the fits"] = 20
+    steps: Annotated[Natural, "steps of each diffusion sample, except for denoising; 0: the best number"] = 0
     trial_samples: Annotated[Positive, "number of samples averaged in each fold"] = 4
     samples: Annotated[Positive, "number of final samples averaged, from all measurements"] = 16
-    restarts: Annotated[Natural, "number of final DIP fits of each image with DIP weight; 0: none"] = 2
+    restarts: Annotated[
+        Natural, "number of final DIP fits of each image with DIP weight (superres: as many more as folds)"
+    ] = 2
     least: Annotated[
         Share, "weight below which a candidate is left out for an image, as a share of the image's largest weight"
     ] = 0.3

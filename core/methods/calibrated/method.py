@@ -24,8 +24,9 @@ from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import Calibrated, Guided
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.simplify import equalize_spectrum, reproduce_exact, without_impulses
+from dipddpm.core.degrade.simplify import equalize_spectrum, reproduce_exact
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.rows import POSTERIOR_MEAN
 from dipddpm.core.events import Item, Message, StageStarted, StateDict, Step
 from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.calibrated.candidates import DIFFUSION, FIT, candidates_for, title_of, with_known_noise
@@ -33,10 +34,9 @@ from dipddpm.core.methods.calibrated.stacking import STRENGTH, WEAK_STRENGTH, st
 from dipddpm.core.methods.classical.impulses import detect_impulses
 from dipddpm.core.methods.classical.table import CLASSICS
 from dipddpm.core.methods.closed_form import ClosedFormRestorer
-from dipddpm.core.methods.diffusion import DdpmRestorer
+from dipddpm.core.methods.diffusion import DdpmRestorer, DiffusionChoice, diffusion_for, diffusion_for_mean
 from dipddpm.core.methods.guided import GuidedRestorer
 from dipddpm.core.methods.hold_out import hold_out
-from dipddpm.core.methods.prior_init import LEVELS, Chains
 from dipddpm.core.metrics.usable import LIMIT, unusable_text
 
 AGAIN = " again"
@@ -48,17 +48,16 @@ class CalibratedRestorer:
 
     def __init__(self, case: Case, prior: TrainedModel, options: Calibrated, dip: DipConfig) -> None:
         """Hold out measurements and plan the stages. Raises UserError if a needed noise level can't be estimated."""
-        self.given = with_known_noise(case)
-        self.case = detect_impulses(self.given)
-        """The case of the trial, in which impulses are missing pixels."""
+        self.case = detect_impulses(with_known_noise(case))
+        """The case with its noise level, in which impulses are missing pixels."""
         self.prior, self.options = prior, options
         self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
         self.split = hold_out(self.case, options.hidden, options.noise, derive(case.seed, "hold out"), options.folds)
-        self.candidates = candidates_for(self.case)
-        self.kinds = self.candidates.names
+        self.kinds = candidates_for(self.case)
         """The names of the candidates, in the order of the columns of `weights`."""
-        chain_steps = LEVELS * options.steps if self.candidates.level else 1
-        steps = {FIT: self.dip.iterations, DIFFUSION: chain_steps}
+        self.sampler = self._choose_sampler()
+        """The diffusion sampler and its steps."""
+        steps = {FIT: self.dip.iterations, DIFFUSION: self.sampler.steps}
         self.stages = {kind + end: steps.get(kind, 1) for end in ("", AGAIN) for kind in self.kinds}
         """The largest number of steps of each stage, by its name, from which the stage's seed is derived."""
         self.weights: Tensor | None = None
@@ -96,35 +95,39 @@ class CalibratedRestorer:
                 shares = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
                 yield Message(text=f"Stacking weights from the held-out measurements, mean over the images: {shares}")
 
+    def _choose_sampler(self) -> DiffusionChoice:
+        """Return the posterior mean in one step for denoising, otherwise the best sampler for means of samples."""
+        best, steps = diffusion_for(self.case.degradation), self.options.steps
+        if best.method == POSTERIOR_MEAN:
+            return best
+        best = diffusion_for_mean(self.case.degradation)
+        return replace(best, steps=min(steps or best.steps, len(self.prior.schedule)))
+
     def _begin(self, name: str) -> tuple[Restorer, list[int]] | None:
         """Start a stage; return its restorer and the indices of its images, or None if no image needs it."""
         kind, options, final = name.removesuffix(AGAIN), self.options, name.endswith(AGAIN)
         copies = options.folds
         if not final:
             case, indices = self.split.case, list(range(self.case.shape[0])) * copies
-            start = self.results[FIT].flatten(0, 1) if FIT in self.results else None
         else:
-            copies = options.restarts if kind == FIT else 1
+            # Where the folds' fits don't count, as many more final ones take their place.
+            restarts = options.restarts + (copies if self.split.is_coarser else 0)
+            copies = restarts if kind == FIT else 1
             indices = self._wanted(kind).nonzero().flatten().tolist() * copies
             if not indices:
                 return None
-            whole = self._whole_case()
-            shape = (len(indices), *whole.shape[1:])
-            case = Case(whole.y[indices], whole.degradation.select(indices), shape)
-            start = self._result(FIT)[indices]
-        case = replace(case, seed=derive(self.given.seed, name))
+            shape = (len(indices), *self.case.shape[1:])
+            case = Case(self.case.y[indices], self.case.degradation.select(indices), shape)
+        case = replace(case, seed=derive(self.case.seed, name))
         if kind in CLASSICS:
             return ClosedFormRestorer(case, CLASSICS[kind].restore), indices
         if kind == FIT:
-            guided = Guided(weight=options.pull)
+            # Blocks hide all detail, so a pull would add that of the prior's domain.
+            guided = Guided(weight=0.0 if self.split.is_coarser else options.pull)
             return GuidedRestorer(equalize_spectrum(case), self.prior, guided, self.dip, copies=copies), indices
-        if not self.candidates.level:
-            return DdpmRestorer(case, self.prior), indices
-        assert start is not None
-        levels = self.candidates.level * self._spread()[indices]
         samples = options.samples if final else options.trial_samples
-        counts = {"steps": options.steps, "samples": samples, "seed": case.seed}
-        return Chains(self.prior, case.y, case.degradation, start, levels.tolist(), **counts), indices
+        method, steps = self.sampler.method, self.sampler.steps
+        return DdpmRestorer(case, self.prior, method=method, steps=steps, samples=samples), indices
 
     def _finish(self, name: str) -> str:
         """Store the result of a stage, and return how many of its images are not finite; "" if all are.
@@ -153,27 +156,10 @@ class CalibratedRestorer:
         self.work = None
         return problem
 
-    def share(self, *kinds: str) -> Tensor:
-        """Return the sum of these candidates' weights for each image, (N,)."""
-        assert self.weights is not None
-        return self.weights[:, [self.kinds.index(kind) for kind in kinds]].sum(1)
-
     def _wanted(self, kind: str) -> Tensor:
         """Return for which images a candidate is made again from all measurements, bool (N,)."""
-        if kind == FIT and self.split.is_coarser:
-            return self.share(FIT, DIFFUSION) > 0
-        return (self.share(kind) > 0) & (kind != FIT or not self.split.is_complete)
-
-    def _spread(self) -> Tensor:
-        """Return the standard deviation of each image's fits, (N,), which estimates their error."""
-        fits, again = self.results[FIT], self.results.get(FIT + AGAIN)
-        if self.split.is_coarser and again is not None and len(again) > 1:
-            fits = again
-        return fits.var(0).flatten(1).mean(1).sqrt()
-
-    def _whole_case(self) -> Case:
-        """Return the case with all measurements, without the impulses that the trial's restoration reveals."""
-        return without_impulses(self.given, self._combine([self.results[kind].mean(0) for kind in self.kinds]))
+        assert self.weights is not None
+        return self.weights[:, self.kinds.index(kind)] > 0
 
     def _combine(self, candidates: list[Tensor]) -> Tensor:
         """Return the sum of the candidates' images by the stacking weights, (N, C, H, W)."""
@@ -193,7 +179,7 @@ class CalibratedRestorer:
         options, before, after = self.options, 1, 1
         if kind == FIT:
             after = options.restarts
-        elif kind == DIFFUSION and self.candidates.level:
+        elif kind == DIFFUSION and self.sampler.method != POSTERIOR_MEAN:
             before, after = options.trial_samples, options.samples
         elif not self.split.is_complete:
             before = 0
@@ -208,7 +194,7 @@ class CalibratedRestorer:
         Before stacking: the mean of the results so far, or of the folds of the first stage.
         """
         if self.weights is not None:
-            return reproduce_exact(self._combine([self._result(kind) for kind in self.kinds]), self._whole_case())
+            return reproduce_exact(self._combine([self._result(kind) for kind in self.kinds]), self.case)
         if self.results:
             return torch.stack([result.mean(0) for result in self.results.values()]).mean(0)
         return self.work[0].images.view(-1, *self.case.shape).mean(0) if self.work else self.zeros
