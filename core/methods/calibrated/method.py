@@ -178,7 +178,7 @@ class CalibratedRestorer:
             return mean
         options, before, after = self.options, 1, 1
         if kind == FIT:
-            after = options.restarts
+            after = len(again)
         elif kind == DIFFUSION and self.sampler.method != POSTERIOR_MEAN:
             before, after = options.trial_samples, options.samples
         elif not self.split.is_complete:

@@ -103,6 +103,14 @@ def test_calibrated_leaves_coarse_fits_out_of_result() -> None:
     assert torch.equal(made._result("fit")[again], made.results["fit again"].mean(0)[again])
 
 
+def test_calibrated_without_restarts_still_fits_measured_blocks() -> None:
+    options = msgspec.structs.replace(FEW, restarts=0, least=0.0)
+    made = CalibratedRestorer(case("superres:factor=2", TRUTH[:2]), ideal_prior(1 - TRUTH), options, DIP)
+    list(made)
+    assert bool((weight_of(made, "fit") > 0).any())
+    assert bool(made.images.isfinite().all())
+
+
 def test_calibrated_averages_folds_and_restarts() -> None:
     options = msgspec.structs.replace(FEW, folds=3, restarts=2, least=0.0)
     made = CalibratedRestorer(case("inpaint:missing=0.5,sigma=5", TRUTH[:2]), ideal_prior(1 - TRUTH), options, DIP)
