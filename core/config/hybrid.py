@@ -59,8 +59,8 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     noise: Annotated[
         float,
         Meta(ge=0.01, le=100),
-        "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; twice "
-        "this for deblur)",
+        "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; four "
+        "times this for deblur)",
     ] = 0.35
     iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
     pull: Annotated[NonNegative, "weight of the fits' penalty, as in guided"] = 0.03

@@ -23,13 +23,11 @@ from dipddpm.core.degrade import (
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import equalize_spectrum
 
-BLURRED = 2.0
-"""Factor on the share b of added noise for a blurred image, in which candidates differ only faintly."""
 SCORED = 8.0
 """Frequencies that a blur weakens to no less than so many standard deviations of the noise count as much as the others.
 
-`BLURRED` and `SCORED` are the best of a few values on six images each of FashionMNIST's last training images and of
-glyphs, patches and leaves from number 100,020 on, blurred by 1.5 pixels with noise of 2 grey levels.
+The best of a few values on six images each of FashionMNIST's last training images and of glyphs, patches and leaves
+from number 100,020 on, blurred by 1.5 pixels with noise of 2 grey levels.
 """
 
 
@@ -95,7 +93,6 @@ def hold_out(case: Case, share: float, noise: float, seed: int, folds: int = 1) 
 def _split_noise(copies: Case, b: float, folds: int, generator: torch.Generator) -> Split:
     y, degradation = copies.y, copies.degradation
     blurred = isinstance(degradation.operator, CircularBlur)
-    b *= BLURRED if blurred else 1
     variance = degradation.expected_residual(y)
     assert variance is not None
     z = _draw_folds(y, folds, generator) * variance.clamp(min=0).sqrt().view(-1, *[1] * (y.ndim - 1))

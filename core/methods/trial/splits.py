@@ -24,6 +24,8 @@ from dipddpm.core.methods.trial.perturbation import (
     without,
 )
 
+BLURRED = 2.0
+"""Factor on `SHARE` for a blurred picture, in which candidates differ only faintly."""
 BLOCK = 16
 """Side in values of the blocks over which errors are averaged; the errors of different blocks count as independent."""
 LEAST_SIDE = 16
@@ -82,7 +84,7 @@ def split_measurements(case: Case, seed: int) -> Split:
         return _split_noise(case, deviation, standard_normal(case.y, generator))
     if isinstance(operator, BlockMean) and min(case.y.shape[-2:]) >= LEAST_SIDE * operator.factor:
         return _measure_again(case, operator, variance)
-    held_out = hold_out(case, HIDDEN, SHARE, seed)
+    held_out = hold_out(case, HIDDEN, BLURRED * SHARE, seed)
 
     def errors(images: Tensor) -> Tensor:
         return ((held_out.predict(images) - held_out.hidden) * held_out.where).square()
