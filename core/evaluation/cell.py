@@ -9,7 +9,17 @@ from typing import Literal, TypeAlias
 
 from dipddpm.core.config import HYBRIDS
 from dipddpm.core.evaluation.intervals import Interval, interval
-from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, POSTERIOR_MEAN, MethodScores
+from dipddpm.core.evaluation.rows import (
+    DDPM_EQUAL,
+    DDPM_MEAN,
+    DIP_EQUAL,
+    DIP_MEAN,
+    IMPULSES,
+    POSTERIOR_MEAN,
+    MethodScores,
+    detects_impulses,
+    equalizes_spectrum,
+)
 from dipddpm.core.events import RestorationMissing, RestorationScored
 
 Yardstick: TypeAlias = Literal["all", "equal", "plain"]
@@ -66,12 +76,13 @@ class Cell:
     @property
     def has_impulses(self) -> bool:
         """True if the noise consists of impulses, which a hybrid may detect."""
-        return "salt-and-pepper" in self.task
+        return IMPULSES in self.task
 
     @property
     def lacks_equal(self) -> bool:
-        """True if the cell has impulses or a blur, but no baseline with the hybrid's tricks."""
-        tricks = self.has_impulses or self.task.startswith("deblur")
+        """True if the hybrid has tricks for the cell, but no baseline has them."""
+        name, noise = self.task.partition(":")[0], IMPULSES if self.has_impulses else ""
+        tricks = detects_impulses(name, noise) or equalizes_spectrum(name, noise)
         return tricks and not {*EQUAL} & {*self.missing, *(method for method, _ in self._rows)}
 
     @property

@@ -12,6 +12,8 @@ from dipddpm.core.means import PsnrMean, decibels, mean, mean_without_infinite, 
 DIP_MEAN, DDPM_MEAN, POSTERIOR_MEAN = "dip-mean", "ddpm-mean", "posterior-mean"
 DIP_EQUAL, DDPM_EQUAL = "dip-equal", "ddpm-equal"
 """The baselines with the hybrid's own tricks, in cells where these change something."""
+IMPULSES = "salt-and-pepper"
+"""The noise that consists of impulses."""
 Cost: TypeAlias = Literal["nfe", "iterations", "runs", "seconds"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
 Part: TypeAlias = tuple[int, int, int]
@@ -115,6 +117,16 @@ class MethodScores:
             "seconds": f"{seconds:.1f}",
         }
         return {head: text for head, text in numbers.items() if text}
+
+
+def detects_impulses(task: str, noise: str) -> bool:
+    """Return whether the hybrid's tricks detect impulses: where each one hits a pixel, not a mean over several."""
+    return noise == IMPULSES and task in {"denoise", "inpaint"}
+
+
+def equalizes_spectrum(task: str, noise: str) -> bool:
+    """Return whether the hybrid's tricks equalize the spectrum of a blur; with impulses, that would spread them."""
+    return task == "deblur" and noise != IMPULSES
 
 
 def method_label(method: str, budget_of: str) -> str:

@@ -14,10 +14,18 @@ from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import DipConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.degrade.simplify import equalize_spectrum, without_impulses
-from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.evaluation.rows import (
+    DDPM_EQUAL,
+    DDPM_MEAN,
+    DIP_EQUAL,
+    DIP_MEAN,
+    POSTERIOR_MEAN,
+    detects_impulses,
+    equalizes_spectrum,
+)
 from dipddpm.core.events import Item, RestorationScored, StateDict, Step
 from dipddpm.core.methods.base import Restorer
+from dipddpm.core.methods.classical.pictures import task_of
 from dipddpm.core.methods.diffusion import DdpmRestorer, diffusion_for, diffusion_for_mean
 from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.equal_tricks import equal_ddpm, equal_dip
@@ -239,10 +247,10 @@ def baselines(
         makers[DDPM_MEAN] = lambda c, count: averaged_samples(c, prior, count)
         if diffusion_for(case.degradation).method == POSTERIOR_MEAN:
             makers[POSTERIOR_MEAN] = lambda c, count: DdpmRestorer(c, prior, samples=count)
-    has_impulses = without_impulses(case, case.y) is not case
-    if has_impulses or equalize_spectrum(case) is not case:
+    kind = task_of(case.degradation.operator), case.degradation.noise.kind
+    if detects_impulses(*kind) or equalizes_spectrum(*kind):
         makers[DIP_EQUAL] = lambda c, count: equal_dip(c, dip, count)
-    if has_impulses and prior is not None:
+    if detects_impulses(*kind) and prior is not None:
         makers[DDPM_EQUAL] = lambda c, count: equal_ddpm(c, prior, count)
 
     def repeated(name: str, make: Callable[[Case, int], Restorer]) -> TimeBudget:

@@ -16,7 +16,16 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.cell import CONTROLS
-from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, POSTERIOR_MEAN
+from dipddpm.core.evaluation.rows import (
+    DDPM_EQUAL,
+    DDPM_MEAN,
+    DIP_EQUAL,
+    DIP_MEAN,
+    IMPULSES,
+    POSTERIOR_MEAN,
+    detects_impulses,
+    equalizes_spectrum,
+)
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget, averaged_samples
 from dipddpm.core.methods.classical.impulses import detect_impulses
@@ -36,7 +45,6 @@ UNFIT = "it can't restore this task."
 NOT_ONE_STEP = "a single step removes Gaussian noise only; for other tasks, ddpm-mean is the diffusion baseline."
 STEPS = (10, 20, 100)
 """Numbers of steps of the samplers among the controls."""
-IMPULSES = "salt-and-pepper"
 
 
 @dataclass(frozen=True)
@@ -89,8 +97,8 @@ def knows_prior(task: TaskOptions) -> tuple[str, ...]:
 
 def knows_tricks(task: TaskOptions) -> tuple[str, ...]:
     """Return the tricks that a method with all of them uses for a task."""
-    detects = ("detects impulses",) if _has_impulses_on_pixels(task) else ()
-    equalizes = ("equalizes spectrum",) if _is_blurred(task) else ()
+    detects = ("detects impulses",) if _detects_impulses(task) else ()
+    equalizes = ("equalizes spectrum",) if equalizes_spectrum(_name(task), task.noise) else ()
     return (*knows_level(task), *detects, *equalizes)
 
 
@@ -104,16 +112,12 @@ def _has_impulses(task: TaskOptions) -> bool:
     return task.noise == IMPULSES
 
 
-def _has_impulses_on_pixels(task: TaskOptions) -> bool:
-    return task.noise == IMPULSES and _name(task) in ("denoise", "inpaint")
-
-
-def _is_blurred(task: TaskOptions) -> bool:
-    return _name(task) == "deblur" and task.noise != IMPULSES
+def _detects_impulses(task: TaskOptions) -> bool:
+    return detects_impulses(_name(task), task.noise)
 
 
 def _has_tricks(task: TaskOptions) -> bool:
-    return _has_impulses_on_pixels(task) or _is_blurred(task)
+    return _detects_impulses(task) or equalizes_spectrum(_name(task), task.noise)
 
 
 def _is_one_step(task: TaskOptions) -> bool:
@@ -199,7 +203,7 @@ ROWS = (
         DDPM_EQUAL,
         _equal_samples,
         lambda task: ("trained prior", "detects impulses"),
-        _has_impulses_on_pixels,
+        _detects_impulses,
         in_hybrid_time=True,
     ),
     Row(POSTERIOR_MEAN, lambda models, case, _: DdpmRestorer(case, models.prior), knows_prior, _is_one_step),
