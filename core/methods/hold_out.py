@@ -49,6 +49,8 @@ class Split:
     """True if the folds lack no measurements, but have more noise."""
     is_coarser: bool = False
     """True if the folds' measurements are so much coarser that their results aren't part of the restoration."""
+    is_noisier: bool = False
+    """True if the folds have so much more noise that their results aren't part of the restoration."""
 
     def errors(self, images: Tensor) -> Tensor:
         """Return the prediction errors (K, F N, M) of candidates' images (K, F N, C, H, W); 0 where no value counts."""
@@ -100,7 +102,7 @@ def _split_noise(copies: Case, b: float, folds: int, generator: torch.Generator)
     trial = replace(copies, y=y + b * z, degradation=Degradation(degradation.operator, level))
     other = equalize_spectrum(replace(copies, y=y - z / b), SCORED)
     predict = other.degradation.operator.A
-    return Split(trial, other.y, torch.ones_like(y), predict, is_weak=not blurred, is_complete=True)
+    return Split(trial, other.y, torch.ones_like(y), predict, is_weak=not blurred, is_complete=True, is_noisier=b > 1)
 
 
 def _draw_folds(y: Tensor, folds: int, generator: torch.Generator) -> Tensor:

@@ -179,7 +179,8 @@ class CalibratedRestorer:
 
         Fits and samples from all measurements are averaged with those of the folds, in proportion to their numbers. The
         result of a formula replaces that of the folds, unless these lack no measurements. Results from coarser
-        measurements don't count once there are others.
+        or noisier measurements don't count once there are others. With a blur, that is worth 0.0 to 0.1 dB on the
+        images that `BLURRED` names.
         """
         mean, again = self.results[kind].mean(0), self.results.get(kind + AGAIN)
         if again is None:
@@ -191,7 +192,7 @@ class CalibratedRestorer:
             before, after = options.trial_samples, options.samples
         elif not self.split.is_complete:
             before = 0
-        before *= 0 if self.split.is_coarser else options.folds
+        before *= 0 if self.split.is_coarser or self.split.is_noisier else options.folds
         both = (before * mean + after * again.mean(0)) / (before + after)
         return torch.where(self._wanted(kind).view(-1, 1, 1, 1), both, mean)
 

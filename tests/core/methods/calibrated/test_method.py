@@ -94,10 +94,12 @@ def test_calibrated_restores_again_only_what_has_weight() -> None:
         assert torch.equal(made._result(kind)[skipped], trial)
 
 
-def test_calibrated_leaves_coarse_fits_out_of_result() -> None:
-    made = CalibratedRestorer(case("superres:factor=2", TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
+@pytest.mark.parametrize("task", ["superres:factor=2", "deblur:width=1,sigma=5"])
+def test_calibrated_leaves_coarse_or_noisy_fits_out_of_result(task: str) -> None:
+    """They are made from blocks of twice the side, or with 1.7 times the noise."""
+    made = CalibratedRestorer(case(task, TRUTH), ideal_prior(1 - TRUTH), FEW, DIP)
     list(made)
-    assert made.split.is_coarser
+    assert made.split.is_coarser or made.split.is_noisier
     again = weight_of(made, "fit") > 0
     assert bool(again.any())
     assert torch.equal(made._result("fit")[again], made.results["fit again"].mean(0)[again])
