@@ -56,7 +56,7 @@ class RestoreOptions(NewRun):
     )
     preset: str | None = option(
         None,
-        f"Named settings in place of the defaults: {', '.join(PRESETS['restore'])}; quick takes about a minute.",
+        f"Named settings in place of the defaults: {', '.join(PRESETS['restore'])}; quick takes a minute or two.",
         group=METHOD,
         metavar="NAME",
         complete=complete.presets,
