@@ -62,7 +62,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
         "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; four "
         "times this for deblur)",
     ] = 0.35
-    iterations: Annotated[Positive, "largest number of iterations of each DIP fit"] = 200
+    iterations: Annotated[Natural, "largest number of iterations of each DIP fit; 0: 60 to 400, by the task"] = 0
     pull: Annotated[NonNegative, "weight of the fits' penalty, as in guided"] = 0.03
     steps: Annotated[Natural, "steps of each diffusion sample, except for denoising; 0: the best number"] = 0
     trial_samples: Annotated[Positive, "number of samples averaged in each fold"] = 4

@@ -30,7 +30,14 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.rows import POSTERIOR_MEAN
 from dipddpm.core.events import Item, Message, StageStarted, StateDict, Step
 from dipddpm.core.methods.base import Restorer, shift_step
-from dipddpm.core.methods.calibrated.candidates import DIFFUSION, FIT, candidates_for, title_of, with_known_noise
+from dipddpm.core.methods.calibrated.candidates import (
+    DIFFUSION,
+    FIT,
+    candidates_for,
+    iterations_for,
+    title_of,
+    with_known_noise,
+)
 from dipddpm.core.methods.calibrated.stacking import STRENGTH, WEAK_STRENGTH, stack
 from dipddpm.core.methods.classical.impulses import detect_impulses
 from dipddpm.core.methods.classical.table import CLASSICS
@@ -58,7 +65,9 @@ class CalibratedRestorer:
         self.case = detect_impulses(with_known_noise(case))
         """The case with its noise level, in which impulses are missing pixels."""
         self.prior, self.options = prior, options
-        self.dip = msgspec.structs.replace(dip, iterations=min(options.iterations, dip.iterations))
+        self.dip = msgspec.structs.replace(
+            dip, iterations=min(options.iterations or iterations_for(self.case), dip.iterations)
+        )
         noise = options.noise * (BLURRED if isinstance(case.degradation.operator, CircularBlur) else 1)
         self.split = hold_out(self.case, options.hidden, noise, derive(case.seed, "hold out"), options.folds)
         self.kinds = candidates_for(self.case)

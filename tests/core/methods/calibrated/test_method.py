@@ -51,6 +51,26 @@ def test_calibrated_restores_every_kind_of_task(task: str) -> None:
     assert steps == sorted(set(steps)) and steps[-1] <= len(made)
 
 
+@pytest.mark.parametrize(
+    ("task", "wanted", "iterations"),
+    [
+        ("denoise:sigma=50,blind=true", 0, 60),
+        ("denoise:noise=salt-and-pepper", 0, 400),
+        ("inpaint:missing=0.5,sigma=5", 0, 100),
+        ("superres:factor=2", 0, 100),
+        ("deblur:width=1,sigma=4", 0, 200),
+        ("denoise:sigma=25", 150, 150),
+        ("deblur:width=1,sigma=4", 1000, 500),
+    ],
+)
+def test_task_decides_length_of_fits_unless_it_is_given(task: str, wanted: int, iterations: int) -> None:
+    """A fit is never longer than the run's DIP options allow, 500 iterations here."""
+    options = msgspec.structs.replace(FEW, iterations=wanted)
+    dip = msgspec.structs.replace(DIP, iterations=500)
+    made = CalibratedRestorer(case(task, TRUTH[:2]), ideal_prior(TRUTH), options, dip)
+    assert made.stages["fit"] == made.stages["fit again"] == iterations
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"])
 def test_calibrated_trusts_only_prior_of_same_images(task: str) -> None:
