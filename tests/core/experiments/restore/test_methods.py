@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import itertools
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -13,14 +14,18 @@ import pytest
 import torch
 
 from dipddpm.core.compute import checkpoint
-from dipddpm.core.config import HybridRun, RestoreRun, build
+from dipddpm.core.config import HybridRun, RestoreRun, build, parse_task
+from dipddpm.core.config.study import TASKS
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.rows import POSTERIOR_MEAN
 from dipddpm.core.events import Input, Item, PriorLoaded, RestorationMissing, RestorationScored
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
-from dipddpm.core.experiments.restore.methods import NO_NETWORK, OTHER_TASK
+from dipddpm.core.experiments.restore.methods import NO_NETWORK, OTHER_TASK, ROWS
+from dipddpm.core.methods.budget import baselines
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.runs import Run, RunsFolder
+from tests.core.methods.cases import SMALL, case, ideal_prior, shapes
 
 TASK = "inpaint:missing=0.5,sigma=10"
 SETTINGS = {
@@ -164,3 +169,15 @@ def test_restore_names_package_that_classic_lacks(prior: Run, monkeypatch: pytes
     assert "bm3d" not in made.for_task("denoise:sigma=25")
     assert "pip install dipddpm[bm3d]" in made.missing_reasons("denoise:sigma=25")["bm3d"]
     assert "bm3d" not in made.missing_reasons(TASK)
+
+
+@pytest.mark.parametrize(
+    "task",
+    [*TASKS, "denoise:noise=poisson", "inpaint:noise=salt-and-pepper", "superres:noise=salt-and-pepper", "deblur"],
+)
+def test_board_and_hybrid_run_have_the_same_baselines(task: str) -> None:
+    """A hybrid's own run is compared with the baselines that the board gives the same seconds."""
+    truth = shapes(2)
+    made = baselines(case(task, truth), ideal_prior(truth), SMALL, budgets=[1.0], clock=time.process_time)
+    board = {row.name for row in ROWS if row.in_hybrid_time and row.restores(parse_task(task))}
+    assert set(made) - {POSTERIOR_MEAN} == board
