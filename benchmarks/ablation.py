@@ -59,13 +59,13 @@ VARIANTS = {
     "no final round": "the results of the folds are the restoration",
     "pull=0": "fits without a pull to the diffusion network's estimate",
     "folds=4": "",
-    "iterations=60": "",
+    "iterations=200": "fits of the same length for every kind of task",
     "samples=2": "2 samples, in each fold and finally",
 }
 """The variants in the order of the table, and what they do."""
 SETTINGS: dict[str, dict[str, int]] = {
     "pull=0": {"pull": 0},
-    "iterations=60": {"iterations": 60},
+    "iterations=200": {"iterations": 200},
     "samples=2": {"samples": 2, "trial_samples": 2},
     "folds=4": {"folds": 4},
 }
