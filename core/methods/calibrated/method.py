@@ -54,7 +54,7 @@ Of the values 2, 4 and 5.7, the best on six images each of the training images f
 patches and leaves from 100,200 on; against 2, patches gained 0.8 dB, and fashionmnist lost 0.1.
 """
 COARSER = 1.0
-"""The least weight, as `Calibrated.least`, for large pixels, whose trial makes candidates look more alike than they are.
+"""The least weight, as `Calibrated.least`, for large pixels, whose trial shows candidates more alike than they are.
 
 So only the best candidate of an image is left. On twelve images each of the training images from number 55,440 on and
 of glyphs and patches from 100,240 on, and six of leaves, weights from 0.3 on cost 0.0, 1.0, 2.9 and 0.0 dB.
