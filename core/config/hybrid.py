@@ -62,7 +62,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
         "std of noise added to split the measurement in two, as a multiple of the std of its own noise (denoise; four "
         "times this for deblur)",
     ] = 0.35
-    iterations: Annotated[Natural, "largest number of iterations of each DIP fit; 0: 60 to 400, by the task"] = 0
+    iterations: Annotated[Natural, "largest number of iterations of each DIP fit; 0: 60 to 200, by the task"] = 0
     pull: Annotated[NonNegative, "weight of the fits' penalty, as in guided"] = 0.03
     steps: Annotated[Natural, "steps of each diffusion sample, except for denoising; 0: the best number"] = 0
     trial_samples: Annotated[Positive, "number of samples averaged in each fold"] = 4
@@ -71,7 +71,7 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
         Natural, "number of final DIP fits of each image with DIP weight (superres: as many more as folds)"
     ] = 2
     least: Annotated[
-        Share, "weight below which a candidate is left out for an image, as a share of the image's largest weight"
+        Share, "weight below which a candidate is left out for an image, as a share of its largest weight (superres: 1)"
     ] = 0.3
 
     def __post_init__(self) -> None:

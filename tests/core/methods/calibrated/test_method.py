@@ -55,7 +55,7 @@ def test_calibrated_restores_every_kind_of_task(task: str) -> None:
     ("task", "wanted", "iterations"),
     [
         ("denoise:sigma=50,blind=true", 0, 60),
-        ("denoise:noise=salt-and-pepper", 0, 400),
+        ("denoise:noise=salt-and-pepper", 0, 200),
         ("inpaint:missing=0.5,sigma=5", 0, 100),
         ("superres:factor=2", 0, 100),
         ("deblur:width=1,sigma=4", 0, 200),
