@@ -172,7 +172,7 @@ class Everything(StageTimer):
             self.split.where.flatten(1),
             self.options.folds,
             (WEAK_STRENGTH if self.split.is_weak else STRENGTH) if strength is None else strength,
-            self.options.least if least is None else least,
+            self.least if least is None else least,
         )
         return weights
 

@@ -76,6 +76,8 @@ class CalibratedRestorer:
         )
         noise = options.noise * (BLURRED if isinstance(case.degradation.operator, CircularBlur) else 1)
         self.split = hold_out(self.case, options.hidden, noise, derive(case.seed, "hold out"), options.folds)
+        self.least = COARSER if self.split.is_coarser else options.least
+        """The share of an image's largest weight below which a candidate is left out."""
         self.kinds = candidates_for(self.case)
         """The names of the candidates, in the order of the columns of `weights`."""
         self.sampler = self._choose_sampler()
@@ -113,8 +115,7 @@ class CalibratedRestorer:
             if self.weights is None and len(self.results) == len(self.kinds):
                 errors = self.split.errors(torch.stack([self.results[kind].flatten(0, 1) for kind in self.kinds]))
                 where, strength = self.split.where.flatten(1), WEAK_STRENGTH if self.split.is_weak else STRENGTH
-                least = COARSER if self.split.is_coarser else self.options.least
-                self.weights = stack(errors, where, self.options.folds, strength, least)
+                self.weights = stack(errors, where, self.options.folds, strength, self.least)
                 means = zip(self.kinds, self.weights.mean(0).tolist(), strict=True)
                 shares = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
                 yield Message(text=f"Stacking weights from the held-out measurements, mean over the images: {shares}")
