@@ -35,10 +35,10 @@ def iterations_for(case: Case) -> int:
     """Return the number of iterations after which a longer DIP fit gains hardly anything.
 
     On six images each of the training images from number 55,440 on and of glyphs, patches and leaves from 100,240 on,
-    200 iterations were better by at most 0.04 dB than 60 for denoising and than 100 for noisy images with missing
-    pixels, and by 0.06 dB than 100 for large pixels. With impulses, 400 were better than 200 by 0.9 dB on glyphs and
-    0.1 dB on leaves, and worse by 1.0 dB on training images. With a blur, 400 were worse by 1.0 dB on glyphs; on other
-    images, 60 were worse by 1.8 dB.
+    200 iterations were better by at most 0.08 dB than 60 for denoising at a known level, and by at most 0.04 dB than
+    100 for noisy images with missing pixels. On patches with large pixels, they were better by 0.06 dB than 100. With
+    impulses, 400 were better than 200 by 0.9 dB on glyphs and 0.1 dB on leaves, and worse by 1.0 dB on training images.
+    With a blur, 400 were worse by 1.0 dB on glyphs; on other images, 60 were worse by 1.8 dB.
     """
     operator, noise = case.degradation.operator, case.degradation.noise
     if isinstance(operator, Identity) and not isinstance(noise, SaltAndPepper):

@@ -53,11 +53,11 @@ BLURRED = 4.0
 Of the values 2, 4 and 5.7, the best on six images each of the training images from number 55,400 on and of glyphs,
 patches and leaves from 100,200 on; against 2, patches gained 0.8 dB, and fashionmnist lost 0.1.
 """
-COARSER = 1.0
+COARSE_LEAST = 1.0
 """The least weight, as `Calibrated.least`, for large pixels, whose trial shows candidates more alike than they are.
 
-So only the best candidate of an image is left. On twelve images each of the training images from number 55,440 on and
-of glyphs and patches from 100,240 on, and six of leaves, weights from 0.3 on cost 0.0, 1.0, 2.9 and 0.0 dB.
+So only the candidate of the largest weight is left. On twelve images each of the training images from number 55,440 on
+and of glyphs, patches and leaves from 100,240 on, weights from 0.3 on cost 0.0, 1.0, 2.9 and 0.05 dB.
 """
 AGAIN = " again"
 """The end of the names of final stages; those of the trial are named after the candidates."""
@@ -76,7 +76,7 @@ class CalibratedRestorer:
         )
         noise = options.noise * (BLURRED if isinstance(case.degradation.operator, CircularBlur) else 1)
         self.split = hold_out(self.case, options.hidden, noise, derive(case.seed, "hold out"), options.folds)
-        self.least = COARSER if self.split.is_coarser else options.least
+        self.least = COARSE_LEAST if self.split.is_coarser else options.least
         """The share of an image's largest weight below which a candidate is left out."""
         self.kinds = candidates_for(self.case)
         """The names of the candidates, in the order of the columns of `weights`."""

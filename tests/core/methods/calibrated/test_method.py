@@ -71,6 +71,15 @@ def test_task_decides_length_of_fits_unless_it_is_given(task: str, wanted: int, 
     assert made.stages["fit"] == made.stages["fit again"] == iterations
 
 
+def test_one_candidate_of_each_image_is_left_for_large_pixels() -> None:
+    """Without the rule, the weights of these images lie in between."""
+    dip = msgspec.structs.replace(DIP, iterations=5)
+    made = CalibratedRestorer(case("superres:factor=2", TRUTH), ideal_prior(TRUTH), FEW, dip)
+    list(made)
+    assert made.weights is not None
+    assert torch.equal(made.weights.amax(1), torch.ones(len(TRUTH)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["denoise:sigma=50,blind=true", "deblur", "denoise:noise=salt-and-pepper"])
 def test_calibrated_trusts_only_prior_of_same_images(task: str) -> None:
