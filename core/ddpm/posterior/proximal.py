@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.posterior.consistent import DataConsistent, Estimates
 from dipddpm.core.ddpm.posterior.problem import MIN_SIGMA, Problem, dot
-from dipddpm.core.ddpm.solvers import Solver, noise
+from dipddpm.core.ddpm.solvers import noise
 from dipddpm.core.degrade import Operator
 
 LEAST_RHO = 1e-8
@@ -22,27 +22,29 @@ CG_STEPS = 3
 
 
 @dataclass
-class DiffPir(Solver):
+class DiffPir(DataConsistent):
     """DiffPIR (Zhu et al. 2023, algorithm 1): x0 is pulled towards y by a proximal step, then noised again.
 
     `pull` is their lambda and `renewed` their zeta, the share of fresh noise. The defaults were the best on training
     images, on four noisy tasks in 50 steps. They draw all noise afresh, since the old noise contains the noise of y.
     """
 
-    power = 1.0
     problem: Problem
     pull: float = 1.0
     renewed: float = 1.0
 
-    def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """Step from xt to `t_next` through the x0 that also fits y."""
-        x0, _ = denoiser(xt, t)
-        (a, s), (a_to, s_to) = denoiser.schedule.alpha_sigma(t), denoiser.schedule.alpha_sigma(t_next)
-        x0 = self.fit(x0, s / a)
-        if t_next < 0:
+    def consistent(self, estimates: Estimates) -> Tensor:
+        """Return x0, pulled towards y by a proximal step."""
+        a, s = estimates.schedule.alpha_sigma(estimates.t)
+        return self.fit(estimates.x0, s / a)
+
+    def advance(self, x0: Tensor, estimates: Estimates, generator: torch.Generator) -> Tensor:
+        """Add noise to x0: the share `renewed` is fresh, the rest is the eps that leads from this x0 to xt."""
+        if estimates.t_next < 0:
             return x0
-        eps = (xt - a * x0) / s
-        mixed = math.sqrt(1 - self.renewed) * eps + math.sqrt(self.renewed) * noise(xt, generator)
+        (a, s), (a_to, s_to) = (estimates.schedule.alpha_sigma(t) for t in (estimates.t, estimates.t_next))
+        eps = (estimates.xt - a * x0) / s
+        mixed = math.sqrt(1 - self.renewed) * eps + math.sqrt(self.renewed) * noise(x0, generator)
         return a_to * x0 + s_to * mixed
 
     def fit(self, x0: Tensor, deviation: float) -> Tensor:

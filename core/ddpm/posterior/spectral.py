@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dipddpm.core.ddpm.denoiser import Denoiser
+from dipddpm.core.ddpm.posterior.consistent import DataConsistent, Estimates
 from dipddpm.core.ddpm.posterior.problem import Problem
-from dipddpm.core.ddpm.solvers import Solver, noise
+from dipddpm.core.ddpm.solvers import noise
 
 TINY = 1e-12
 
 
 @dataclass
-class Ddrm(Solver):
+class Ddrm(DataConsistent):
     """DDRM (Kawar et al. 2022, section 3): each singular component follows y as far as the noise of y allows.
 
     Their noise levels are those of xt / sqrt(alpha_bar_t). In a component that y measures with less noise than
@@ -28,37 +29,42 @@ class Ddrm(Solver):
     which this differs by the tiny signal at the last timestep.
     """
 
-    power = 1.0
     problem: Problem
     eta: float = 0.85
     follow: float = 1.0
 
-    def step(self, denoiser: Denoiser, xt: Tensor, t: int, t_next: int, generator: torch.Generator) -> Tensor:
-        """Step from xt to `t_next` through an x0 that is consistent with y."""
-        operator, y = self.problem.operator, self.problem.y
-        x0, eps = denoiser(xt, t)
-        a, s = denoiser.schedule.alpha_sigma(t_next)
-        retained_sigma = math.sqrt(1 - self.eta**2) * s
-
-        def noise_from_y(value: Tensor) -> Tensor:
-            return torch.where(value > 0, a * self.problem.sigma / value.clamp(min=TINY), 0.0)
+    def consistent(self, estimates: Estimates) -> Tensor:
+        """Return x0, moved towards y in each component by the share that the noise of y allows."""
+        operator, s = self.problem.operator, estimates.schedule.alpha_sigma(estimates.t_next)[1]
+        noise_from_y, x0 = self._noise_from_y(estimates), estimates.x0
 
         def x0_gain(value: Tensor) -> Tensor:
-            partial = retained_sigma / noise_from_y(value).clamp(min=TINY)
+            partial = math.sqrt(1 - self.eta**2) * s / noise_from_y(value).clamp(min=TINY)
             return torch.where(noise_from_y(value) > s, partial, self.follow)
+
+        return x0 - operator.spectral_filter(operator.pinv(operator.A(x0) - self.problem.y), x0_gain)
+
+    def advance(self, x0: Tensor, estimates: Estimates, generator: torch.Generator) -> Tensor:
+        """Add fresh noise in measured components, and partly old noise in the others."""
+        if estimates.t_next < 0:
+            return x0
+        operator, (a, s) = self.problem.operator, estimates.schedule.alpha_sigma(estimates.t_next)
+        noise_from_y = self._noise_from_y(estimates)
 
         def fresh_noise_gain(value: Tensor) -> Tensor:
             free_sigma = (s**2 - (self.follow * noise_from_y(value)).square()).clamp(min=0).sqrt()
             return torch.where((value > 0) & (noise_from_y(value) <= s), free_sigma, self.eta * s)
 
         def eps_gain(value: Tensor) -> Tensor:
-            return retained_sigma * (value == 0).to(value.dtype)
+            return math.sqrt(1 - self.eta**2) * s * (value == 0).to(value.dtype)
 
-        consistent_x0 = x0 - operator.spectral_filter(operator.pinv(operator.A(x0) - y), x0_gain)
-        if t_next < 0:
-            return consistent_x0
-        fresh_noise = operator.spectral_filter(noise(xt, generator), fresh_noise_gain)
-        return a * consistent_x0 + operator.spectral_filter(eps, eps_gain) + fresh_noise
+        fresh_noise = operator.spectral_filter(noise(x0, generator), fresh_noise_gain)
+        return a * x0 + operator.spectral_filter(estimates.eps, eps_gain) + fresh_noise
+
+    def _noise_from_y(self, estimates: Estimates) -> Callable[[Tensor], Tensor]:
+        """Return a function of the singular values: the noise that y brings into such a component at `t_next`."""
+        a = estimates.schedule.alpha_sigma(estimates.t_next)[0]
+        return lambda value: torch.where(value > 0, a * self.problem.sigma / value.clamp(min=TINY), 0.0)
 
 
 @dataclass
