@@ -20,7 +20,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.events import Item, StateDict
 from dipddpm.core.methods.base import shift_step
-from dipddpm.core.methods.chains import Chains
+from dipddpm.core.methods.chains import LEVELS, Chains
 from dipddpm.core.methods.dip import DipRestorer
 
 

@@ -8,8 +8,9 @@ from dipddpm.core.config import DdpmConfig
 from dipddpm.core.config.hybrid import PriorInit
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.images import to_model, to_unit
-from dipddpm.core.methods.chains import Chains, PriorInitRestorer
+from dipddpm.core.methods.chains import Chains
 from dipddpm.core.methods.dip import DipRestorer
+from dipddpm.core.methods.prior_init import PriorInitRestorer
 from dipddpm.core.metrics.image import psnr
 from tests.core.ddpm.ideal import Gaussian
 from tests.core.methods.cases import SCHEDULE, SMALL, assert_resumes_exactly, case, ideal_prior, shapes
