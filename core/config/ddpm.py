@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from dipddpm.core.config.base import (
     CompileMode,
+    GreyLevels,
     Natural,
     NonNegative,
     Positive,
@@ -19,7 +20,7 @@ from dipddpm.core.config.base import (
 
 Objective: TypeAlias = Literal["eps", "x0", "v"]
 Weighting: TypeAlias = Literal["plain", "eps", "min-snr"]
-SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun"]
+SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun", "restart"]
 Variance: TypeAlias = Literal["beta", "posterior"]
 
 MIN_EVALUATED = 128
@@ -67,7 +68,13 @@ class DdpmConfig(Section, frozen=True):
     sample_every: Annotated[Natural, "epochs between two sets of samples, drawn from the same noise; 0: none"] = 0
     sampler: Annotated[SamplerName, "sampler for the samples"] = "ancestral"
     sample_steps: Annotated[int, Meta(ge=0, le=10_000), "steps of the sampler; 0: all timesteps"] = 0
-    eta: Annotated[float, Meta(ge=0, le=1), "share of fresh noise in each sampler step; 0: deterministic (ddim)"] = 0.0
+    eta: Annotated[
+        float, Meta(ge=0, le=1), "share of fresh noise in each sampler step; 0: deterministic (ddim, dpm++)"
+    ] = 0.0
+    restarts: Annotated[int, Meta(ge=0, le=10_000), "times that noise is added again and removed (restart)"] = 10
+    restart_steps: Annotated[int, Meta(ge=1, le=10_000), "steps of Heun's method in each restart (restart)"] = 2
+    restart_low: Annotated[GreyLevels, "noise at which xt is restarted, in grey levels (restart)"] = 8.0
+    restart_high: Annotated[GreyLevels, "noise up to which it is added, in grey levels (restart)"] = 38.0
     variance: Annotated[
         Variance, "variance of the noise added in each step: beta_t, as published, or the posterior's (ancestral)"
     ] = "beta"
@@ -81,6 +88,8 @@ class DdpmConfig(Section, frozen=True):
             raise ValueError("conditional needs the network unet: the tutorial network takes no classes")
         if 0 < self.evaluate < MIN_EVALUATED:
             raise ValueError(f"evaluate must be at least {MIN_EVALUATED}, or 0 for no evaluation")
+        if self.restart_low >= self.restart_high:
+            raise ValueError("restart_low must be below restart_high")
         if self.sample_steps > self.timesteps:
             raise ValueError("sample_steps must not exceed timesteps")
 

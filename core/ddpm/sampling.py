@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from dipddpm.core.ddpm.denoiser import Denoiser
 from dipddpm.core.ddpm.solvers import Solver
+from dipddpm.core.ddpm.spacing import refuse_steps
 from dipddpm.core.ddpm.training import READ_EVERY
-from dipddpm.core.errors import UserError
 from dipddpm.core.events import StateDict, Step
 
 CLIP_REMEDY = (
@@ -28,7 +28,8 @@ class Sampling:
 
     `start` is a shape (N, C, H, W), which begins from pure noise on `device`, or images in model space that already
     have the noise of timestep `begin` (default: the last timestep). `steps` is the number of steps, 0 for all
-    timesteps; `spacing` chooses the timesteps. Timesteps of pure noise are skipped (see `Schedule.first_timestep`).
+    timesteps; the solver chooses the timesteps, and may add steps that go up again. Timesteps of pure noise are skipped
+    (see `Schedule.first_timestep`).
     After the iteration `xt` holds the samples, in model space; `nfe` is the number of network evaluations for each
     image. With `trajectory_every` k, `trajectory` holds xt after every k-th step, on the CPU. Events count steps from
     `first_step`.
@@ -58,8 +59,8 @@ class Sampling:
             raise ValueError(f"there is no timestep {begin}")
         refuse_steps(begin + 1, steps or begin + 1)
         timesteps = min(begin, denoiser.schedule.first_timestep(denoiser.objective)) + 1
-        self.times = spacing(timesteps, min(steps or timesteps, timesteps), solver.power)
-        """The timesteps at which the network is evaluated, in falling order."""
+        self.path = solver.path(denoiser.schedule, timesteps, min(steps or timesteps, timesteps))
+        """The timesteps that xt goes through, one step from each to the next; the last is -1, the clean image."""
         self.generator = torch.Generator(start.device if isinstance(start, Tensor) else device).manual_seed(seed)
         self.xt: Tensor
         if isinstance(start, Tensor):
@@ -78,13 +79,13 @@ class Sampling:
     def __iter__(self) -> Iterator[Step]:
         if isinstance(self.denoiser.network, nn.Module):
             self.denoiser.network.eval()
-        while self.steps_done < len(self.times):
-            for _ in range(min(self.read_every, len(self.times) - self.steps_done)):
+        while self.steps_done < len(self):
+            for _ in range(min(self.read_every, len(self) - self.steps_done)):
                 self._step()
             yield Step(step=self.first_step + self.steps_done, epoch=self.epoch)
 
     def __len__(self) -> int:
-        return len(self.times)
+        return len(self.path) - 1
 
     @property
     def nfe(self) -> int:
@@ -111,33 +112,10 @@ class Sampling:
 
     @torch.no_grad()
     def _step(self) -> None:
-        t, t_next = self.times[self.steps_done], (*self.times, -1)[self.steps_done + 1]
+        t, t_next = self.path[self.steps_done : self.steps_done + 2]
         nfe_before = self.denoiser.nfe
         self.xt = self.solver.step(self.denoiser, self.xt, t, t_next, self.generator)
         self.evaluations += self.denoiser.nfe - nfe_before
         self.steps_done += 1
         if self.trajectory_every and self.steps_done % self.trajectory_every == 0:
             self.trajectory.append(self.xt.cpu())
-
-
-def spacing(timesteps: int, steps: int, power: float = 1.0) -> list[int]:
-    """Return `steps` different timesteps, falling from the last of `timesteps` timesteps.
-
-    Timestep i is at (1 - i / steps)^power of the range, so that the first is the last timestep and the step after the
-    final one gives the clean image. Power 1 is even spacing ("trailing" in Lin et al. 2024, table 2); a higher power
-    is denser at low noise. Each timestep is rounded, and moved to the nearest free one. Raises UserError for more
-    steps than timesteps.
-    """
-    refuse_steps(timesteps, steps)
-    times = [round(timesteps * (1 - i / steps) ** power) - 1 for i in range(steps)]
-    for i in range(1, steps):
-        times[i] = min(times[i], times[i - 1] - 1)
-    # Timesteps that this moved below 0 move back up from the end.
-    return [max(t, steps - 1 - i) for i, t in enumerate(times)]
-
-
-def refuse_steps(timesteps: int, steps: int) -> None:
-    """Raise UserError for more steps than timesteps, and for none."""
-    if not 1 <= steps <= timesteps:
-        problem = f"Sampling over {timesteps} timesteps can take 1 to {timesteps} steps, not {steps}."
-        raise UserError(problem, "Choose fewer steps, or 0 for all timesteps.")

@@ -80,7 +80,7 @@ class DdpmExperiment:
         sample_count = max(options.samples, options.evaluate if evaluator else 0)
         self.sampling = Sampling(
             self._denoiser(sample_count),
-            solver(options.sampler, eta=options.eta, variance=options.variance),
+            solver(options.sampler, options),
             (sample_count, channels, height, width),
             steps=options.sample_steps,
             device=device,

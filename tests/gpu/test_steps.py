@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -12,6 +12,7 @@ import torch
 from dipddpm.core.compute.compile import compile_network
 from dipddpm.core.config import DdpmConfig, DipConfig
 from dipddpm.core.config.base import CompileMode
+from dipddpm.core.config.ddpm import SamplerName
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.sampling import Sampling
@@ -73,7 +74,7 @@ def test_dip_iteration_never_waits(
         batch.step_once()
 
 
-@pytest.mark.parametrize("name", ["ancestral", "ddim", "dpm++", "heun"])
+@pytest.mark.parametrize("name", get_args(SamplerName))
 def test_sampler_step_never_waits(name: Any, cuda: torch.device, refuse_waits: Callable[[], None]) -> None:
     # The schedule's tables are on the CPU, so that reading them waits for nothing.
     network = UNet((1, 12, 12), channels=(8, 8)).to(cuda)

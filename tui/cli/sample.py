@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dipddpm.core.compute import devices
-from dipddpm.core.config.ddpm import MIN_EVALUATED, SamplerName
+from dipddpm.core.config.ddpm import MIN_EVALUATED, DdpmConfig, SamplerName
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Pictures, SamplesEvaluated
 from dipddpm.core.io import atomic, output
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from dipddpm.core.ddpm.model import TrainedModel
     from dipddpm.core.metrics.samples import SampleEvaluator
 
+DEFAULTS = DdpmConfig()
+
 
 def sample(
     run: RunArgument = "last",
@@ -38,7 +40,8 @@ def sample(
         typer.Option(metavar="N", min=0, help="Steps of the sampler; 0 means all timesteps.", rich_help_panel=SAMPLING),
     ] = 20,
     sampler: Annotated[
-        SamplerName, typer.Option(help="The solver; heun evaluates the network twice a step.", rich_help_panel=SAMPLING)
+        SamplerName,
+        typer.Option(help="The solver; heun and restart evaluate the network twice a step.", rich_help_panel=SAMPLING),
     ] = "dpm++",
     eta: Annotated[
         float,
@@ -46,10 +49,25 @@ def sample(
             metavar="SHARE",
             min=0,
             max=1,
-            help="Share of new noise in each step of ddim; 0 is deterministic, 1 is ancestral.",
+            help="Share of new noise in each step of ddim or dpm++; 0 is deterministic, 1 is ancestral.",
             rich_help_panel=SAMPLING,
         ),
     ] = 0.0,
+    restarts: Annotated[
+        int,
+        typer.Option(metavar="N", min=0, help="Times that restart adds noise again.", rich_help_panel=SAMPLING),
+    ] = DEFAULTS.restarts,
+    restart_steps: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Steps of each restart.", rich_help_panel=SAMPLING)
+    ] = DEFAULTS.restart_steps,
+    restart_levels: Annotated[
+        tuple[float, float],
+        typer.Option(
+            metavar="LOW HIGH",
+            help="Noise at which restart adds noise, and up to which, in grey levels.",
+            rich_help_panel=SAMPLING,
+        ),
+    ] = (DEFAULTS.restart_low, DEFAULTS.restart_high),
     n: Annotated[
         int,
         typer.Option(
@@ -135,6 +153,7 @@ def sample(
     extra = [*([nearest] if evaluate else []), *([scaled] if atomic.is_file(scaled) else [])]
     _refuse_paths([grid, *([trajectory] if trajectory else []), *extra], replace=force)
     _refuse_evaluation(evaluate, label)
+    low, high = _refuse_levels(*restart_levels)
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
     import torch
@@ -152,9 +171,18 @@ def sample(
         model = model.compiled("reduce-overhead")
     evaluator = _evaluator(source_run) if evaluate else None
     count = max(n, evaluate)
-    chosen = solver(sampler, eta=eta, variance=model.options.variance)
+    options = DdpmConfig(
+        eta=eta,
+        variance=model.options.variance,
+        restarts=restarts,
+        restart_steps=restart_steps,
+        restart_low=low,
+        restart_high=high,
+    )
     denoiser = model.denoiser(label=_labels(model, label, count), guidance=guidance, clip=clip)
-    sampling = Sampling(denoiser, chosen, (count, *model.shape), steps=steps, seed=seed, device=model.device)
+    sampling = Sampling(
+        denoiser, solver(sampler, options), (count, *model.shape), steps=steps, seed=seed, device=model.device
+    )
     if trajectory is not None:
         sampling.trajectory_every = max(1, len(sampling) // 8)
     began = time.perf_counter()
@@ -172,13 +200,12 @@ def sample(
         rows = images.clip_visibly(images.to_unit(torch.stack([xt[:8] for xt in sampling.trajectory], 1).flatten(0, 1)))
         with output.reporting(trajectory):
             images.save_png(trajectory, images.grid(rows, len(sampling.trajectory), scale=scale))
-    evaluations: list[SamplesEvaluated] = []
-    for item in evaluator(displayed[:evaluate], seed=seed, nfe=sampling.nfe) if evaluator else ():
+    items = list(evaluator(displayed[:evaluate], seed=seed, nfe=sampling.nfe)) if evaluator else []
+    evaluations = [item for item in items if isinstance(item, SamplesEvaluated)]
+    for item in items:
         if isinstance(item, Pictures):
             with output.reporting(nearest):
                 images.save_png(nearest, images.grid(item.images, 3, scale=scale))
-        else:
-            evaluations.append(item)
     if json:
         record = {"run": source_run.id, "file": str(grid), "images": n, "unusable": unusable, "nfe": sampling.nfe}
         record |= {"scaled": str(scaled) if drifted else None, "evaluated": evaluations}
@@ -259,6 +286,12 @@ def _refuse_guidance(model: TrainedModel, guidance: float) -> None:
     if guidance != 1 and not model.classes:
         problem = "--guidance needs classes, and this model was trained without."
         raise UserError(problem, "Leave it out, or train a model with --set ddpm.conditional=true.")
+
+
+def _refuse_levels(low: float, high: float) -> tuple[float, float]:
+    if not 0 < low < high:
+        raise UserError(f"--restart-levels must rise from above 0, not {low:g} {high:g}.", "Give such as 8 38.")
+    return low, high
 
 
 def _refuse_evaluation(count: int, label: int | None) -> None:

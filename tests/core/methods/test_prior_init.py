@@ -40,7 +40,7 @@ def test_chains_start_at_right_marginal_per_image() -> None:
     )
     assert sorted(chains.groups.values()) == [[0, 2], [1]]
     for (begin, group), sampling in zip(sorted(chains.groups.items()), chains.samplings, strict=True):
-        assert sampling.times[0] == begin
+        assert sampling.path[0] == begin
         a, s = SCHEDULE.alpha_sigma(begin)
         noise = sampling.xt.view(len(group), 5, 1, 40, 40) - a * to_model(start[group])[:, None]
         assert noise.std().item() == pytest.approx(s, rel=0.05)

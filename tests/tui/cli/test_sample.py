@@ -38,6 +38,30 @@ def test_sample_grid_shows_samples_of_best_model(
     assert torch.equal(to_bytes(last), to_bytes(to_unit(sampling.xt[3:]).clamp(0, 1)))
 
 
+def test_sample_restarts_with_given_repeats_and_levels(
+    tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_trained_run(runs)
+    command = (
+        "sample",
+        run.id,
+        "-n",
+        "1",
+        "--steps",
+        "5",
+        "--sampler",
+        "restart",
+        "--grid",
+        tmp_path / "a.png",
+        "--json",
+    )
+    assert dipddpm(*command, "--restarts", "3", "--restart-steps", "2", "--restart-levels", "20", "200") == 0
+    assert json.loads(capsys.readouterr().out)["nfe"] == 9 + 3 * 4
+    for levels in (("38", "8"), ("0", "8")):
+        assert dipddpm(*command, "--force", "--restart-levels", *levels) == 2
+        assert "--restart-levels must rise" in capsys.readouterr().err
+
+
 def test_sample_draws_class_with_guidance(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_trained_run(runs, classes=3)
     pictures = {}
