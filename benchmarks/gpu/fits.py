@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from benchmarks import original, works
+from benchmarks.draws import steps_for
 from benchmarks.gpu.parts import Settings
 from benchmarks.gpu.records import Figure, Note
 from benchmarks.options import dip_config, resolve
-from benchmarks.quality import steps_for
 from dipddpm.core.bench import rates, roofline
 from dipddpm.core.bench.rates import Rate, Work
 from dipddpm.core.bench.speed import trained_prior

@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import torch
 
-from benchmarks import published, quality
+from benchmarks import draws, published
 from benchmarks.gpu import runs
 from benchmarks.gpu.parts import Settings
 from benchmarks.gpu.records import Figure, Note
@@ -179,19 +179,15 @@ def _samples(settings: Settings, folder: Path, until: float) -> Iterator[Figure 
     truth = data.load(dataset, "test")
     models = {PRESET: folder, "reference": reference.FOLDER / reference.PRIOR}
     pace: dict[str, float] = {}
-    known = get_args(SamplerName)
-    wanted: tuple[tuple[str, int], ...] = (("heun", nfe[0]), ("restart", 60), ("ancestral", nfe[1]))
+    wanted: tuple[tuple[SamplerName, int], ...] = (("heun", nfe[0]), ("restart", 60), ("ancestral", nfe[1]))
     for sampler, budget in wanted:
-        if sampler not in known:
-            yield Note(f"The sampler {sampler} doesn't exist in the program yet.", "waiting")
-            continue
         values: dict[str, float] = {}
         for name, path in models.items():
             expected = budget * pace.get(name, 0.0)
             if expected > until - time.monotonic():
                 yield Note(f"{sampler}, {budget} NFE, of the {name} would take {expected:.0f} s.", "unfinished")
                 continue
-            draw = _draw(settings, path, truth, sampler=cast(SamplerName, sampler), nfe=budget, count=count)
+            draw = _draw(settings, path, truth, sampler=sampler, nfe=budget, count=count)
             pace[name] = draw.seconds / draw.nfe
             values[name] = draw.frechet
             share = values.get(PRESET, math.nan) / draw.frechet
@@ -207,13 +203,13 @@ def _samples(settings: Settings, folder: Path, until: float) -> Iterator[Figure 
 
 def _draw(
     settings: Settings, folder: Path, truth: data.ImageSet, *, sampler: SamplerName, nfe: int, count: int
-) -> quality.Draw:
+) -> draws.Draw:
     """Draw and measure samples of a run's model, unless an earlier start has done so."""
     digest = checkpoint.digest(folder / BEST_FILE)
     path = settings.runs_folder / f"quality-{digest[:12]}.json"
-    drawn = quality.load(path, digest, count)
+    drawn = draws.load(path, digest, count)
     model = TrainedModel.of_run(folder, resolve(settings.device))
-    drawn += quality.draws(model, truth, samplers=[sampler], nfe=[nfe], samples=count, seeds=1, known=list(drawn))
-    quality.save(path, digest, count, drawn)
-    steps = quality.steps_for(sampler, nfe, len(model.schedule))
+    drawn += draws.draws(model, truth, samplers=[sampler], nfe=[nfe], samples=count, seeds=[0], known=list(drawn))
+    draws.save(path, digest, count, drawn)
+    steps = draws.steps_for(sampler, nfe, len(model.schedule), model.options)
     return next(draw for draw in drawn if (draw.sampler, draw.steps) == (sampler, steps))

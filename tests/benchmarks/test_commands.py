@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import quality, works
+from benchmarks import draws, works
 from benchmarks.__main__ import app, main
 from dipddpm.core.bench.rates import Work
 from dipddpm.core.compute import checkpoint
@@ -83,12 +83,19 @@ def test_quality_reuses_draws_and_prints_table(
     assert load_image(tmp_path / "out" / "quality.png").shape[-2:] == (825, 1200)
     drawn = (tmp_path / "out" / "quality.json").read_bytes()
     digest = checkpoint.digest(run.folder / "checkpoints" / "best.safetensors")
-    assert len(quality.load(tmp_path / "out" / "quality.json", digest, 128)) == 8
+    assert len(draws.load(tmp_path / "out" / "quality.json", digest, 128)) == 8
     assert run_benchmark(*command, "--samplers", "dpm++") == 0
     printed = capsys.readouterr()
     assert "seed 1:" not in printed.err
     assert len(printed.out.splitlines()) == 6
     assert (tmp_path / "out" / "quality.json").read_bytes() == drawn
+    assert run_benchmark(*command, "--samplers", "dpm++", "--first-seed", "1", "--set", "eta=0.5", "--copies") == 0
+    assert "dpm++, 4 NFE, seed 2:" in capsys.readouterr().err
+    table = (tmp_path / "out" / "quality.csv").read_text().splitlines()
+    assert len(table) == 1 + 8 + 4
+    assert table[-1].startswith("dpm++,eta=0.5,4,4,128,2,")
+    assert run_benchmark(*command, "--set", "etta=1") == 2
+    assert "There is no option of samplers named 'etta'" in capsys.readouterr().err
 
 
 def test_learning_compares_two_networks(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
