@@ -24,6 +24,8 @@ SMALLEST_SIDE = 112
 """Images smaller than this are enlarged in pictures by a whole factor, until a side has about this many pixels."""
 PICTURE_GAP = 2
 """Width of the white gaps between the images of a picture."""
+BRIGHT = 0.99
+"""The share of a map of a spread that is darker than white."""
 MAGENTA = (1.0, 0.0, 1.0)
 """The colour of pixels that aren't finite."""
 
@@ -56,6 +58,33 @@ def to_bytes(images: Tensor) -> Tensor:
 def clip_visibly(images: Tensor) -> Tensor:
     """Clip images to [0, 1], but make infinity NaN, so that `save_png` shows it."""
     return images.clamp(0, 1).masked_fill(~images.isfinite(), torch.nan)
+
+
+def spread_white(spread: Tensor) -> int:
+    """Return the grey levels, a power of 2, to show as white in maps of standard deviations (N, C, H, W) in [0, 1].
+
+    Only about a hundredth of the pixels are brighter.
+    """
+    values = _over_channels(spread).flatten()
+    values = values[values.isfinite()]
+    if not len(values):
+        return 1
+    bright = 255 * float(torch.quantile(values[:: max(1, len(values) // 2**20)], BRIGHT))
+    return int(2 ** max(0, math.ceil(math.log2(max(bright, 1e-6)))))
+
+
+def spread_map(spread: Tensor, white: int) -> Tensor:
+    """Return grey maps (N, 1, H, W) of standard deviations (N, C, H, W) in [0, 1]; `white` grey levels are 1."""
+    return 255 / white * _over_channels(spread)
+
+
+def spread_name(white: int) -> str:
+    """Return the name of a map of a spread, which says its scale."""
+    return f"spread, white is {white} grey level{'s' if white > 1 else ''}"
+
+
+def _over_channels(images: Tensor) -> Tensor:
+    return images.square().mean(1, keepdim=True).sqrt()
 
 
 def load_image(path: Path | str, channels: Channels | None = None, *, white: float = 0) -> Tensor:

@@ -57,3 +57,4 @@ from dipddpm.core.events.items import RestoredImages as RestoredImages
 from dipddpm.core.events.items import Resumable as Resumable
 from dipddpm.core.events.items import StateDict as StateDict
 from dipddpm.core.events.items import Tensors as Tensors
+from dipddpm.core.events.spread import SpreadMeasured as SpreadMeasured

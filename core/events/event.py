@@ -9,7 +9,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from dipddpm.core.events import given  # noqa: F401 - registers its events as subclasses of Event
+from dipddpm.core.events import given, spread  # noqa: F401 - they register their events as subclasses of Event
 from dipddpm.core.events.base import SCHEMA, Count, Event
 from dipddpm.core.io import records
 

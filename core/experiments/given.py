@@ -18,6 +18,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.measure import image_size
 from dipddpm.core.degrade.noise_estimate import resolve_noise
 from dipddpm.core.events import DataLoaded, GivenRestored, NoiseEstimated
+from dipddpm.core.images import spread_map, spread_white
 from dipddpm.core.io.given import GivenPicture
 
 
@@ -89,10 +90,19 @@ def qualities(y: Tensor, degradation: Degradation, images: Tensor) -> list[Quali
 
 
 def restored_files(
-    given: GivenImages, restored: Sequence[Tensor], config: DipRun | HybridRun, step: int
+    given: GivenImages,
+    restored: Sequence[Tensor],
+    config: DipRun | HybridRun,
+    step: int,
+    *,
+    spread: Tensor | None = None,
 ) -> list[GivenRestored]:
-    """Return a payload for each given file, with the restorations (C, H, W) of the pictures in it."""
+    """Return a payload for each given file, with the restorations (C, H, W) of the pictures in it.
+
+    With a `spread` (N, C, H, W), a map of that of the file's first picture comes with it.
+    """
     files, images = [], config.images
+    maps = None if spread is None else spread_map(spread, spread_white(spread))
     mask = config.task.mask if isinstance(config.task, Inpaint) else ""
     for index, picture in enumerate(given.pictures):
         if picture.page == 0:
@@ -104,6 +114,7 @@ def restored_files(
                     name=name,
                     images=pages,
                     mask=mask,
+                    maps={} if maps is None else {"spread": maps[index]},
                     white=images.white,
                     grey=images.grey,
                     step=step,

@@ -34,7 +34,8 @@ from dipddpm.core.events import (
     Step,
 )
 from dipddpm.core.experiments.given import qualities, restored_files
-from dipddpm.core.methods.base import shift_step
+from dipddpm.core.experiments.spread import root_mean_squares, spread_items
+from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.image import psnr, ssim_scores
 from dipddpm.core.metrics.usable import count_unusable, unusable_text
@@ -181,14 +182,14 @@ class Restoring:
                 yield Message(text=f"Rule {item.rule} stopped a fit of image {item.image} at iteration {item.at}")
             else:
                 yield item
-        self.cost = stopwatch.cost()
+        self.cost, restorer = stopwatch.cost(), stopwatch.restorer
         self._stopwatch = None
         images = self.cost.images
         if problem := unusable_text(images, "restored images"):
             if count_unusable(images) == len(images):
                 raise UserError(f"{problem}.", UNUSABLE_REMEDY)
             yield Message(text=f"{problem}. {UNUSABLE_REMEDY}", level="warning")
-        yield from self._end_items(self.cost)
+        yield from self._end_items(self.cost, restorer)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs; valid after a `Step`."""
@@ -218,7 +219,8 @@ class Restoring:
         if dip.picture_every and self.step // dip.picture_every > before // dip.picture_every:
             yield self._picture("restoring", images, f"Step {self.step}", numbered=True)
 
-    def _end_items(self, cost: Cost) -> Iterator[Item]:
+    def _end_items(self, cost: Cost, restorer: Restorer) -> Iterator[Item]:
+        spread = restorer.spread
         is_measured = self._measured_at == self.step
         self.step = len(self)
         if not is_measured:
@@ -232,11 +234,12 @@ class Restoring:
             step=self.step,
             value=residual,
             measure="residual",
-            tensors={"restored": cost.images},
+            tensors={"restored": cost.images} | ({} if spread is None else {"spread": spread}),
         )
         yield self._picture("restored", cost.images, f"Restored by {self.config.method}")
+        yield from spread_items(restorer, self.truth, self.config.method, self.step)
         if self.given is not None:
-            yield from restored_files(self.given, list(cost.images), self.config, self.step)
+            yield from restored_files(self.given, list(cost.images), self.config, self.step, spread=spread)
         else:
             yield RestoredImages(
                 names=image_names(self.config.images),
@@ -249,8 +252,11 @@ class Restoring:
             yield from self.scored
         elif self.given is not None:
             known = qualities(self.case.y, self.case.degradation, cost.images)
-            for image, (name, values) in enumerate(zip(self.given.names, known, strict=True)):
-                yield QualityPredicted(image=image, name=name, method=self.config.method, step=self.step, **values)
+            levels = [None] * len(known) if spread is None else root_mean_squares(spread)
+            for image, (name, values, level) in enumerate(zip(self.given.names, known, levels, strict=True)):
+                yield QualityPredicted(
+                    image=image, name=name, method=self.config.method, step=self.step, **values, spread=level
+                )
 
     def _measurement(self, images: Tensor) -> PsnrMeasured | FitMeasured:
         self._measured_at = self.step

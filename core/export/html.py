@@ -8,7 +8,15 @@ from pathlib import Path
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import EpochFinished, Message, QualityPredicted, RunStarted, SamplesEvaluated, StopsCompared
+from dipddpm.core.events import (
+    EpochFinished,
+    Message,
+    QualityPredicted,
+    RunStarted,
+    SamplesEvaluated,
+    SpreadMeasured,
+    StopsCompared,
+)
 from dipddpm.core.export.figures import drawings
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.io import records
@@ -117,6 +125,7 @@ def _results(record: Record) -> list[Block]:
             "error at held-out measurements": held_out,
         }
         facts += [(name, text) for name, text in known.items() if text]
+    facts += [("spread", event.sentence) for event in record.all(SpreadMeasured)]
     for event in record.all(SamplesEvaluated):
         facts.append((event.measure, f"{event.value:.4g} ({event.samples:,} samples, {event.protocol})"))
     blocks: list[Block] = [Facts(facts)] if facts else []

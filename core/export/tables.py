@@ -39,6 +39,7 @@ COLUMNS: dict[str, tuple[type[events.Event], str]] = {
         events.QualityPredicted,
         "image name method step residual noise spread held_out predicted_psnr lower upper",
     ),
+    "spread": (events.SpreadMeasured, "image method step spread error samples half wide wide_level"),
     "samples": (events.SamplesEvaluated, "step time measure value samples nfe protocol"),
 }
 """The event type of each table, and the event's fields that are its columns.
@@ -100,7 +101,8 @@ def write_files(record: Record, folder: Path) -> None:
 
 def _rows(event: Any, columns: list[str]) -> Iterator[Row]:
     lists_images = "image" in columns and not hasattr(event, "image")
-    measured = getattr(event, "residual" if isinstance(event, events.FitMeasured) else "psnr") if lists_images else [0]
+    lists: dict[type, str] = {events.FitMeasured: "residual", events.SpreadMeasured: "spread"}
+    measured = getattr(event, lists.get(type(event), "psnr")) if lists_images else [0]
     first = getattr(event, "first", 0)
     for image in range(len(measured)):
         yield {name: _of_image(getattr(event, name, first + image), image) for name in columns}

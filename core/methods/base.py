@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 from torch import Tensor
@@ -29,6 +29,14 @@ class Restorer(Resumable, Protocol):
         ...
 
     @property
+    def spread(self) -> Tensor | None:
+        """How far the results differ that `images` averages: their standard deviation, (N, C, H, W), in [0, 1].
+
+        For K samples or fits, the divisor is K - 1. None if there are fewer than two, or none yet.
+        """
+        ...
+
+    @property
     def nfe(self) -> int:
         """Evaluations of the diffusion network so far, for each image, summed over its samples."""
         ...
@@ -40,6 +48,16 @@ class Restorer(Resumable, Protocol):
 
     def __len__(self) -> int:
         """Return the number of steps in total; stopping rules may end the work earlier."""
+        ...
+
+
+@runtime_checkable
+class HasSamples(Protocol):
+    """A restorer whose images are the mean of samples of the posterior, all with the same weight."""
+
+    @property
+    def samples(self) -> Tensor | None:
+        """The current samples, (K, N, C, H, W), in [0, 1] but not clipped; None if there are fewer than two."""
         ...
 
 

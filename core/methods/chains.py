@@ -48,7 +48,8 @@ class Chains:
         samples: int,
         seed: int,
     ) -> None:
-        self.samples = samples
+        self.count = samples
+        """The number of samples of each image."""
         self.start = start
         times = _levels(prior)
         method = diffusion_for(degradation).method
@@ -86,13 +87,28 @@ class Chains:
         images = self.start.clone()
         for group, sampling in zip(self.groups.values(), self.samplings, strict=True):
             if sampling.steps_done:
-                images[group] = to_unit(sampling.xt.view(len(group), self.samples, *images.shape[1:]).mean(1))
+                images[group] = to_unit(sampling.xt.view(len(group), self.count, *images.shape[1:]).mean(1))
         return images
+
+    @property
+    def samples(self) -> Tensor | None:
+        """The samples, (K, N, C, H, W), in [0, 1] but not clipped; None until each image has some, and for K = 1."""
+        if self.count < 2 or not all(sampling.steps_done for sampling in self.samplings):
+            return None
+        samples = self.start.expand(self.count, *self.start.shape).clone()
+        for group, sampling in zip(self.groups.values(), self.samplings, strict=True):
+            samples[:, group] = to_unit(sampling.xt.view(len(group), self.count, *self.start.shape[1:]).movedim(1, 0))
+        return samples
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the samples, (N, C, H, W), in [0, 1], with the divisor K - 1; None without any."""
+        return None if (samples := self.samples) is None else samples.std(0)
 
     @property
     def nfe(self) -> int:
         """Network evaluations for the image with the most of them, summed over its samples."""
-        return self.samples * max(sampling.nfe for sampling in self.samplings)
+        return self.count * max(sampling.nfe for sampling in self.samplings)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs, except the constructor's arguments; valid after a `Step`."""

@@ -17,6 +17,7 @@ class ClosedFormRestorer:
 
     nfe = 0
     iterations = 0
+    spread = None
 
     def __init__(self, case: Case, formula: Callable[[Case], Tensor]) -> None:
         self.case = case

@@ -107,6 +107,19 @@ class ConditionedRestorer:
         return to_unit(samples.view(-1, self.options.samples, *samples.shape[1:]).mean(1))
 
     @property
+    def samples(self) -> Tensor | None:
+        """The samples, (K, N, C, H, W), in [0, 1] but not clipped; None before sampling, and for K = 1."""
+        if self.options.samples < 2 or not self.sampling.steps_done:
+            return None
+        xt = self.sampling.xt
+        return to_unit(xt.view(-1, self.options.samples, *xt.shape[1:]).movedim(1, 0))
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the samples, (N, C, H, W), in [0, 1], with the divisor K - 1; None without any."""
+        return None if (samples := self.samples) is None else samples.std(0)
+
+    @property
     def nfe(self) -> int:
         """Network evaluations for each image, summed over its samples."""
         return self.sampling.evaluations * self.options.samples

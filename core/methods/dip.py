@@ -62,7 +62,7 @@ class DipRestorer:
 
     @property
     def spread(self) -> Tensor | None:
-        """The standard deviation of the finished fits, (N, C, H, W); None if there are fewer than two."""
+        """The standard deviation of the finished fits, (N, C, H, W), divisor K - 1; None for fewer than two."""
         if self.fits_done < 2:
             return None
         variance = (self.squares - self.sum.square() / self.fits_done) / (self.fits_done - 1)

@@ -74,7 +74,7 @@ class PatchPriorRestorer:
         self.step = 0
         self.current = self.case.y if self.denoises else first_estimate(self.case)
         """The mean of the views so far, or the current image; (N, C, H, W) in [0, 1]."""
-        self.samples: list[Tensor] = []
+        self._samples: list[Tensor] = []
         self.spread: Tensor | None = None
         """The standard deviation of the posterior, (N, C, H, W), in units of [0, 1]; None where it isn't known."""
 
@@ -105,8 +105,8 @@ class PatchPriorRestorer:
             if self.step < self.rounds:
                 self.current = self._round(self.current)
             else:
-                self.samples.append(self._sample())
-                self.spread = _smooth(torch.stack(self.samples).var(0), 5).sqrt() if len(self.samples) > 1 else None
+                self._samples.append(self._sample())
+                self.spread = _smooth(torch.stack(self._samples).var(0), 5).sqrt() if len(self._samples) > 1 else None
         elif self.step < self.rounds:
             view = self._denoise(self.case.y, self.sigma, self.step)
             self.current = view if self.step == 0 else self.current + (view - self.current) / (self.step + 1)
@@ -151,7 +151,7 @@ class PatchPriorRestorer:
 
     def _sample(self) -> Tensor:
         """Draw a sample of the posterior that begins at the current image with noise."""
-        seed = derive(self.case.seed, f"sample {len(self.samples)}")
+        seed = derive(self.case.seed, f"sample {len(self._samples)}")
         generator = torch.Generator(self.current.device).manual_seed(seed)
         begin, x = self.denoiser.schedule.timestep(2 * FIRST_LEVEL), to_model(self.current)
         xt = self.denoiser.schedule.add_noise(x, noise(x, generator), begin)
@@ -164,12 +164,12 @@ class PatchPriorRestorer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs, except the trained network; valid after a `Step`."""
-        return {"step": self.step, "current": self.current, "samples": list(self.samples), "spread": self.spread}
+        return {"step": self.step, "current": self.current, "samples": list(self._samples), "spread": self.spread}
 
     def load_state_dict(self, state: StateDict) -> None:
         """Resume from a state that `state_dict` returned."""
         self.step, self.current, self.spread = state["step"], state["current"], state["spread"]
-        self.samples = list(state["samples"])
+        self._samples = list(state["samples"])
 
 
 def _smooth(images: Tensor, side: int) -> Tensor:

@@ -58,6 +58,16 @@ class PriorInitRestorer:
         return self.fits[0].images
 
     @property
+    def samples(self) -> Tensor | None:
+        """The samples whose mean is the restoration, (K, N, C, H, W); None before sampling."""
+        return None if self.chains is None else self.chains.samples
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the samples, (N, C, H, W), in [0, 1]; None before sampling."""
+        return None if self.chains is None else self.chains.spread
+
+    @property
     def nfe(self) -> int:
         """Network evaluations for each image, summed over its samples."""
         return self.chains.nfe if self.chains is not None else 0

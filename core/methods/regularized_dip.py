@@ -54,6 +54,8 @@ class BatchAttachment:
 class OneFit(ABC):
     """A DIP fit of each image, stopped as plain DIP is; a subclass attaches something to each batch of the fit."""
 
+    spread = None
+
     def __init__(self, case: Case, dip: DipConfig, seed: int, copies: int = 1) -> None:
         """Set up the fit and its attachments; for `copies` see `dip_fit`.
 

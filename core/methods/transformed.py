@@ -3,22 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 from dipddpm.core.events import Item
 from dipddpm.core.methods.base import Restorer
-
-
-@runtime_checkable
-class HasSpread(Protocol):
-    """A restorer that can say how far its results differ."""
-
-    @property
-    def spread(self) -> Tensor | None:
-        """The standard deviation of the results, (N, C, H, W) in units of [0, 1]; None if there is only one."""
-        ...
 
 
 class Transformed:
@@ -42,7 +31,7 @@ class Transformed:
     @property
     def spread(self) -> Tensor | None:
         """The standard deviation of the results, mapped back by the slope of the inverse at the restoration."""
-        spread = self.restorer.spread if isinstance(self.restorer, HasSpread) else None
+        spread = self.restorer.spread
         if spread is None:
             return None
         images = self.restorer.images

@@ -15,7 +15,7 @@ from dipddpm.core import config as configs
 from dipddpm.core.config import DdpmRun, HybridRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.cell import YARDSTICKS
-from dipddpm.core.events import DataLoaded, EpochFinished, Event, Message, SamplesEvaluated
+from dipddpm.core.events import DataLoaded, EpochFinished, Event, Message, SamplesEvaluated, SpreadMeasured
 from dipddpm.core.export.mirror import request_mirror
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.launch import inputs, local, preflight, submit
@@ -124,7 +124,7 @@ def show(run: RunArgument, runs_dir: RunsDir = None, json: Json = False) -> None
         is_text = isinstance(event, Message) and (
             event.level == "warning" or status.summary.kind in KINDS_WITH_MESSAGES
         )
-        if is_text or isinstance(event, SamplesEvaluated):
+        if is_text or isinstance(event, SamplesEvaluated | SpreadMeasured):
             print(f"{'':<12} {event_line(event)}")
     print("".join(f"{text}\n" for text in ["", *scoreboard_lines(selected_run)]))
     config_text = configs.to_toml(status.config) if status.config else status.trouble

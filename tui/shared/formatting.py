@@ -96,7 +96,7 @@ def _event_text(event: Event) -> str | None:  # noqa: PLR0911
             return stage_name(event)
         case events.NoiseEstimated() | events.MethodTried() | events.TileRestored():
             return given_line(event)
-        case events.FitMeasured() | events.QualityPredicted():
+        case events.FitMeasured() | events.QualityPredicted() | events.SpreadMeasured():
             return quality_line(event)
         case events.EarlyStopped():
             psnr = "" if event.psnr is None else f": {decibels(event.psnr)}"

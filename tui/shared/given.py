@@ -24,8 +24,10 @@ def given_line(event: events.NoiseEstimated | events.MethodTried | events.TileRe
     return f"{verb} {event.method} in {event.seconds:.1f} s: {', '.join(parts) or 'no result'}"
 
 
-def quality_line(event: events.FitMeasured | events.QualityPredicted) -> str:
-    """Describe the quality of restorations without a truth."""
+def quality_line(event: events.FitMeasured | events.QualityPredicted | events.SpreadMeasured) -> str:
+    """Describe what is known about restorations besides their PSNR."""
+    if isinstance(event, events.SpreadMeasured):
+        return event.sentence
     if isinstance(event, events.FitMeasured):
         levels = event.noise or [None]
         quality = quality_mean([Quality(mean(event.residual), level) for level in levels])

@@ -77,7 +77,8 @@ class Restoration(Sampling):
         seed: int = 0,
         options: dict[str, float] | None = None,
     ) -> None:
-        self.samples = samples
+        self.count = samples
+        """The number of samples of each image."""
         indices = [i for i in range(shape[0]) for _ in range(samples)]
         repeated = (len(indices), *shape[1:])
         problem = Problem(y[indices], degradation.select(indices), repeated)
@@ -88,9 +89,24 @@ class Restoration(Sampling):
     @property
     def images(self) -> Tensor:
         """The current restored images (N, C, H, W), on the scale [0, 1] but not clipped."""
-        return to_unit(self.xt.view(-1, self.samples, *self.xt.shape[1:]).mean(1))
+        return to_unit(self.xt.view(-1, self.count, *self.xt.shape[1:]).mean(1))
+
+    @property
+    def samples(self) -> Tensor | None:
+        """The current samples, (K, N, C, H, W), in [0, 1] but not clipped.
+
+        None if there is only one, and for the posterior mean, which has no random draws.
+        """
+        if self.count < 2 or isinstance(self.solver, PosteriorMean):
+            return None
+        return to_unit(self.xt.view(-1, self.count, *self.xt.shape[1:]).movedim(1, 0))
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the samples, (N, C, H, W), in [0, 1], with the divisor K - 1; None without any."""
+        return None if (samples := self.samples) is None else samples.std(0)
 
     @property
     def nfe(self) -> int:
         """The number of network evaluations for each image, all its samples together."""
-        return self.evaluations * self.samples
+        return self.evaluations * self.count

@@ -21,7 +21,6 @@ from dipddpm.core.experiments.image.tiles import Canvas, Window, blending_weight
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.methods.pictures import PictureMethods
-from dipddpm.core.methods.transformed import HasSpread
 from dipddpm.core.methods.trial import Prediction, Trial
 
 PER_JOB = 100
@@ -169,8 +168,7 @@ class GroupRestoration:
         height, width = self.canvas.weight.shape
         weights = blending_weights(window.scaled(factor), (height, width), overlap, margin)
         self.canvas.add(window.scaled(factor), work.images, weights, rows)
-        spread = work.spread if isinstance(work, HasSpread) else None
-        if spread is not None:
+        if (spread := work.spread) is not None:
             self.spread_canvas.add(window.scaled(factor), spread, weights, rows)
 
     def _finish(self, case: Case, pad: int) -> GroupResult:

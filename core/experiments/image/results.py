@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -18,7 +17,8 @@ from dipddpm.core.events import GivenRestored, Item, Pictures, PsnrMeasured, Qua
 from dipddpm.core.experiments.given import qualities
 from dipddpm.core.experiments.image.group import GroupResult
 from dipddpm.core.experiments.image.tiles import Window
-from dipddpm.core.images import clip_visibly
+from dipddpm.core.experiments.spread import root_mean_squares
+from dipddpm.core.images import clip_visibly, spread_map, spread_name, spread_white
 from dipddpm.core.means import psnr_mean
 from dipddpm.core.methods.trial.clipping import clipping_corrected
 from dipddpm.core.metrics.image import psnr, ssim_scores
@@ -29,8 +29,6 @@ DETAIL = 192
 """Side in pixels of the part of a large picture that is shown pixel by pixel."""
 FILES = ("given", "restored", "truth")
 """Panels that are stored as files of the given file's kind, or that the user has."""
-BRIGHT = 0.99
-"""The share of a map of the spread that is darker than white."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ def closing_items(
     case = result.case
     known = qualities(case.y, case.degradation, result.images)
     images = clipping_corrected(result.images, case)
-    spread = None if result.spread is None else 255 * result.spread.square().flatten(1).mean(1).sqrt()
+    spreads = [None] * len(images) if result.spread is None else root_mean_squares(result.spread)
     for each in files:
         for page, row in enumerate(range(*each.rows.indices(len(images)))):
             prediction = result.predict(row)
@@ -75,7 +73,7 @@ def closing_items(
                 method=result.method,
                 step=step,
                 **known[row],
-                spread=None if spread is None else float(spread[row]),
+                spread=spreads[row],
                 predicted_psnr=prediction.psnr if prediction else None,
                 lower=prediction.lower if prediction else None,
                 upper=prediction.upper if prediction else None,
@@ -115,15 +113,10 @@ def _panels(result: GroupResult, images: Tensor, row: int, truth: Tensor | None)
     )
     panels = {"given": given, "restored": images[row], "difference": 0.5 + CONTRAST * (given - images[row])}
     if result.spread is not None:
-        spread = result.spread[row].square().mean(0, keepdim=True).sqrt()
-        panels[f"spread, white is {_white(spread)} grey levels"] = (255 / _white(spread) * spread).expand_as(given)
+        spread = result.spread[row : row + 1]
+        white = spread_white(spread)
+        panels[spread_name(white)] = spread_map(spread, white)[0].expand_as(given)
     return panels if truth is None else {**panels, "truth": truth}
-
-
-def _white(spread: Tensor) -> int:
-    """Return the grey levels, a power of 2, that are shown as white in a map of the spread."""
-    bright = 255 * float(torch.quantile(spread.flatten()[:: max(1, spread.numel() // 2**20)], BRIGHT))
-    return int(2 ** max(0, math.ceil(math.log2(max(bright, 1e-6)))))
 
 
 def _picture(kind: str, name: str, panels: dict[str, Tensor], step: int) -> Pictures:

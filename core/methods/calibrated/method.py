@@ -29,7 +29,7 @@ from dipddpm.core.degrade.simplify import equalize_spectrum, reproduce_exact
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.rows import POSTERIOR_MEAN
 from dipddpm.core.events import Item, Message, StageStarted, StateDict, Step
-from dipddpm.core.methods.base import Restorer, shift_step
+from dipddpm.core.methods.base import HasSamples, Restorer, shift_step
 from dipddpm.core.methods.calibrated.candidates import (
     DIFFUSION,
     FIT,
@@ -88,7 +88,7 @@ class CalibratedRestorer:
         self.weights: Tensor | None = None
         """The stacking weights of the candidates, (N, K); None until the trial has ended."""
         self.results: dict[str, Tensor] = {}
-        """The images of each finished stage, of all folds or restarts: (copies, N, C, H, W)."""
+        """The images of each finished stage, of all folds, restarts or final samples: (copies, N, C, H, W)."""
         self.work: tuple[Restorer, list[int]] | None = None
         """The restorer of the current stage, and the indices of its images; None between two stages."""
         self.steps_done = self.nfe_done = self.iterations_done = 0
@@ -167,7 +167,9 @@ class CalibratedRestorer:
             self.nfe_done += restorer.nfe
             self.iterations_done += restorer.iterations
             self.steps_done += restorer.iterations or len(restorer)
-            images = restorer.images
+            images, samples = restorer.images, restorer.samples if isinstance(restorer, HasSamples) else None
+            if name.endswith(AGAIN) and samples is not None:
+                images, indices = samples.flatten(0, 1), indices * len(samples)
             problem = unusable_text(images, "images")
             if problem:
                 earlier = [each.mean(0) for each in self.results.values()]
@@ -224,6 +226,26 @@ class CalibratedRestorer:
         if self.results:
             return torch.stack([result.mean(0) for result in self.results.values()]).mean(0)
         return self.work[0].images.view(-1, *self.case.shape).mean(0) if self.work else self.zeros
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of all results by their weights, (N, C, H, W), in [0, 1]; None before the end.
+
+        The variance is that of the mixture: the mean over the candidates, by their weights, of the variance of a
+        candidate's results and of the square of their mean's distance from the restoration. A candidate's results are
+        its final fits or samples; one with a single final result is compared with those of the folds.
+        """
+        if self.weights is None or len(self.results) < len(self.stages):
+            return None
+        images, variances = self.images, []
+        for kind in self.kinds:
+            results = self.results[kind + AGAIN]
+            if len(results) < 2:
+                results = torch.cat([self.results[kind], results])
+            results = torch.stack([reproduce_exact(result, self.case) for result in results])
+            mean = reproduce_exact(self._result(kind), self.case)
+            variances.append(results.var(0) + (mean - images).square())
+        return self._combine(variances).sqrt()
 
     @property
     def zeros(self) -> Tensor:
