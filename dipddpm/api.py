@@ -35,7 +35,7 @@ from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.priors import load_prior as load_best_model
 from dipddpm.core.experiments.priors import prior_warnings
 from dipddpm.core.io import home
-from dipddpm.core.methods.base import Restorer, hybrid_restorer
+from dipddpm.core.methods.base import HasSamples, Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Stopwatch, clock_of
 from dipddpm.core.methods.classical.table import CLASSICS
 from dipddpm.core.methods.closed_form import ClosedFormRestorer
@@ -148,6 +148,26 @@ class Restoration:
         """
         restored = self.run()._stopwatch.restorer.images
         return _clipped(restored, "restored images", "Lower dip.lr, or take another prior.")
+
+    @property
+    def samples(self) -> Tensor | None:
+        """The samples whose mean `images` is, float (K, N, C, H, W), clipped to [0, 1], on the CPU.
+
+        Runs the remaining steps first. None for methods that don't average samples of the posterior, or only one.
+        """
+        restorer = self.run()._stopwatch.restorer
+        samples = restorer.samples if isinstance(restorer, HasSamples) else None
+        return None if samples is None else samples.detach().cpu().clamp(0, 1)
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the results that `images` averages, float (N, C, H, W), in [0, 1], on the CPU.
+
+        For K samples or fits, the divisor is K - 1; `calibrated` weights its results. Runs the remaining steps first.
+        None for methods that average nothing.
+        """
+        spread = self.run()._stopwatch.restorer.spread
+        return None if spread is None else spread.detach().cpu()
 
     @property
     def nfe(self) -> int:

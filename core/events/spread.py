@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from dipddpm.core.events.base import Count, Event
 from dipddpm.core.means import mean
@@ -37,11 +37,16 @@ class SpreadMeasured(Event, tag="spread_measured", frozen=True):
             text += f", and the error of their mean is {_quadratic_mean(self.error):.1f}"
         if self.wide:
             shares = {0.5: self.half, self.wide_level: self.wide}
-            parts = [f"in their central {level:.0%} at {mean(share):.0%}" for level, share in shares.items() if share]
+            parts = [f"in their central {level:.0%} at {_mean(share):.0%}" for level, share in shares.items() if share]
             text += f"; the truth lies {' and '.join(parts)} of the pixels"
         return text
 
 
+def _mean(values: Iterable[float]) -> float:
+    """Return the mean of the values that are finite; NaN without any."""
+    return mean([value for value in values if math.isfinite(value)])
+
+
 def _quadratic_mean(values: Sequence[float]) -> float:
     """Return the root of the mean square of the values that are finite."""
-    return math.sqrt(mean([value**2 for value in values if math.isfinite(value)]))
+    return math.sqrt(_mean(value**2 for value in values))

@@ -61,12 +61,12 @@ def picture(images: Tensor, spread: Tensor, samples: int, truth: Tensor | None, 
         panels["error, on the same scale"] = spread_map(clip_visibly(images) - truth, white)
     rows = torch.stack([panel.expand_as(images) for panel in panels.values()], 1)
     of = f"{samples} samples" if samples else "the averaged results"
-    beside = "" if truth is None else ", and the error of their mean"
+    with_error = "" if truth is None else ", and the error of their mean"
     return Pictures(
         name="spread",
         images=clip_visibly(rows.flatten(0, 1)),
         step=step,
-        title=f"Standard deviation of {of}{beside}; white is {white} grey levels or more",
+        title=f"Standard deviation of {of}{with_error}; white is {white} grey levels or more",
         columns=len(panels) * max(1, round(math.sqrt(len(images) / len(panels)))),
         panels=tuple(panels),
     )

@@ -41,7 +41,8 @@ def refuse(record: Record) -> None:
 def write(record: Record, folder: Path) -> None:
     """Write the restored images with the degraded ones, or else the samples, or a head-to-head's pictures, in parts.
 
-    A restored image is the tensor of `best.safetensors`, rounded to 8 bits. Samples and a head-to-head's images exist
+    A restored image is the tensor of `best.safetensors`, rounded to 8 bits; a map of its spread, if it has one, has its
+    scale in its name. Samples and a head-to-head's images exist
     only in pictures, enlarged by a whole factor, as do the restored images of a run that was copied without its
     checkpoints; here they have their own size again. Restorations of given files are copied, as files of their kind.
     """
@@ -80,15 +81,21 @@ def _restores(record: Record) -> bool:
 def _restored(record: Record) -> Iterator[tuple[str, Tensor]]:
     from dipddpm.core.compute import checkpoint
     from dipddpm.core.data.names import image_names
+    from dipddpm.core.images import spread_map, spread_name, spread_white
 
     config = record.status.config
     assert isinstance(config, DipRun | HybridRun)
     names = image_names(config.images)
-    restored: Sequence[Any] = checkpoint.load_state(record.run.folder / BEST_FILE).get("restored", ())
+    best = checkpoint.load_state(record.run.folder / BEST_FILE)
+    restored: Sequence[Any] = best.get("restored", ())
+    maps: dict[str, Sequence[Any]] = {}
+    if (spread := best.get("spread")) is not None:
+        white = spread_white(spread)
+        maps[safe_name(spread_name(white))] = list(spread_map(spread, white))
     degraded: Sequence[Any] = ()
     if record.run.files(MEASUREMENT):
         degraded = checkpoint.load_state(record.run.folder / MEASUREMENT).get("y", ())
-    for kind, tensors in (("restored", restored), ("degraded", degraded)):
+    for kind, tensors in {"restored": restored, "degraded": degraded, **maps}.items():
         for name, image in zip(names, tensors, strict=False):
             yield f"{name}-{kind}", image
 

@@ -28,6 +28,7 @@ from dipddpm.core.events import (
     RestorationsCompared,
     RestorationScored,
     RestoredImages,
+    SpreadMeasured,
     StopsCompared,
     Tensors,
 )
@@ -199,7 +200,13 @@ def test_hybrid_restores_measurement_given_back_as_in_the_run_that_made_it(
     (quality,) = find(given, QualityPredicted)
     assert (quality.name, quality.method, quality.image) == ("y", method, 0)
     assert any("baselines are not run" in message.text for message in find(given, Message))
-    assert [picture.panels for picture in find(given, Pictures)] == [("degraded", "restored", "difference")]
+    first, *others = find(given, Pictures)
+    assert first.panels == ("degraded", "restored", "difference")
+    assert [picture.panels[0] for picture in others] == (["restored"] if method == "calibrated" else [])
+    assert (quality.spread is None) == (method == "guided")
+    (file,) = find(given, GivenRestored)
+    assert list(file.maps) == ([] if method == "guided" else ["spread"])
+    assert not any(spread.half or spread.error for spread in find(given, SpreadMeasured))
 
 
 def test_hybrid_on_given_picture_with_truth_is_compared_with_baselines(tmp_path: Path, prior: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -51,6 +52,8 @@ class Halfway(HybridOptions, tag="halfway", frozen=True):
 
 class HalfwayRestorer:
     """A DIP fit, then a diffusion sample; the restoration is their mean."""
+
+    spread = None
 
     def __init__(self, case: Case, prior: TrainedModel, options: Halfway, dip: DipConfig) -> None:
         self.parts = (DipRestorer(case, dip), DdpmRestorer(case, prior, method="ddnm", steps=4))
@@ -140,6 +143,23 @@ def test_hybrid_experiment_restores_and_scores_both_baselines(build: Build, prio
     assert scores[0].psnr == psnr(best.tensors["restored"], experiment.truth).tolist()
     assert scores[0].psnr == of(PsnrMeasured, items)[-1].psnr
     assert experiment.step == experiment.started().steps
+
+
+def test_hybrid_that_averages_samples_stores_their_spread(prior: Run) -> None:
+    settings = {"prior.run": str(prior.folder), **TINY, "hybrid.samples": 3, "hybrid.steps": 2}
+    config = configs.build("hybrid", method="prior-init", task="inpaint:missing=0.5,sigma=10", settings=settings)
+    experiment = HybridExperiment.from_config(cast(HybridRun, config), "cpu")
+    items = list(experiment)
+    (measured,) = of(events.SpreadMeasured, items)
+    (best,) = of(events.BestModel, items)
+    assert (measured.samples, len(measured.half), measured.wide_level) == (3, 2, 0.5)
+    deviation = best.tensors["spread"].double().numpy()
+    assert measured.spread == pytest.approx(255 * np.sqrt((deviation**2).mean((1, 2, 3))), rel=1e-4)
+    pictures = of(events.Pictures, items)
+    assert [picture.name for picture in pictures] == ["restored", "spread"]
+    assert torch.equal(pictures[1].images[::3], best.tensors["restored"].clamp(0, 1))
+    again, _ = resumed_at(lambda: HybridExperiment.from_config(cast(HybridRun, config), "cpu"), [3, 9, 13])
+    assert of(events.SpreadMeasured, again) == [measured]
 
 
 def test_hybrid_experiment_steps_rise_and_psnr_follows_interval(build: Build) -> None:

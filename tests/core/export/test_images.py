@@ -67,6 +67,19 @@ def test_images_export_equals_restored_tensors(runs: RunsFolder, tmp_path: Path)
                 assert np.array_equal(pixels(folder / f"{name}-{kind}.png"), to_pixels(tensor))
 
 
+def test_images_export_names_scale_of_spread(runs: RunsFolder, tmp_path: Path) -> None:
+    run = runs.create(configs.build("hybrid", settings={"images.indices": "3,5"}))
+    restored = torch.rand(2, 3, 12, 15, generator=torch.Generator().manual_seed(0))
+    tensors = {"restored": restored, "spread": torch.full_like(restored, 12 / 255)}
+    record(run, events.BestModel(network=None, step=1, value=1.0, measure="residual", tensors=tensors))
+    (done,) = export([run], ["images"], tmp_path / "out")
+    kinds = ("restored", "spread_white_is_16_grey_levels")
+    assert {path.name for path in done.path.iterdir()} == {
+        f"test-{index}-{kind}.png" for index in (3, 5) for kind in kinds
+    }
+    assert (pixels(done.path / f"test-5-{kinds[1]}.png") == round(255 * 12 / 16)).all()
+
+
 def test_images_export_copies_restorations_of_given_files(runs: RunsFolder, tmp_path: Path) -> None:
     stack = np.random.default_rng(0).integers(0, 65536, (3, 9, 12)).astype(np.uint16)
     tifffile.imwrite(tmp_path / "cells.tif", stack, photometric="minisblack")

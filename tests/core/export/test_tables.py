@@ -111,3 +111,12 @@ def test_tables_have_no_nan(runs: RunsFolder, tmp_path: Path) -> None:
     assert [row["psnr"] for row in rows(tmp_path / "psnr.csv")] == ["", "inf"]
     assert [row["psnr"] for row in lines(tmp_path / "psnr.jsonl")] == [None, None]
     assert rows(tmp_path / "epochs.csv")[0]["loss"] == ""
+
+
+def test_spread_has_a_row_for_each_image(record: Record) -> None:
+    record.history.append(
+        events.SpreadMeasured(step=4, method="m", spread=[3.0, 4.0], error=[6.0, 8.0], samples=2, wide=[0.25, 0.5])
+    )
+    (first, second) = tables(record)["spread"]
+    assert (first["image"], first["spread"], first["error"], first["half"], first["wide"]) == (0, 3.0, 6.0, None, 0.25)
+    assert (second["image"], second["spread"], second["samples"]) == (1, 4.0, 2)

@@ -53,4 +53,6 @@ def assert_resumes_exactly(make: Callable[[], Restorer], cuts: list[int]) -> Non
     resumed, last = resumed_at(make, cuts)
     assert resumed == items, f"cut at {cuts} of {len(steps)} steps"
     assert torch.equal(last.images, whole.images)
+    assert (whole.spread is None) == (last.spread is None)
+    assert whole.spread is None or (last.spread is not None and torch.equal(last.spread, whole.spread))
     assert (last.nfe, last.iterations) == (whole.nfe, whole.iterations)

@@ -26,6 +26,8 @@ class Clock:
 class Steady:
     """`count` runs of two steps each; a step takes `pace / 2` seconds, the construction `making` seconds."""
 
+    spread = None
+
     def __init__(self, clock: Clock, count: int, seed: int, *, pace: float, making: float = 0.0) -> None:
         self.clock, self.count, self.seed, self.pace = clock, count, seed, pace
         self.done = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -93,3 +94,24 @@ def test_ddpm_restorer_depends_on_seed() -> None:
         results.append(made.images)
     assert torch.equal(results[0], results[1])
     assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("task", ["inpaint:missing=0.6,sigma=5", "superres"])
+def test_spread_is_the_deviation_of_the_samples(task: str) -> None:
+    made = DdpmRestorer(case(task, TRUTH), ideal_prior(shapes(40, seed=1)), steps=5, samples=4)
+    list(made)
+    # The samples of an image are consecutive in xt, which is in [-1, 1].
+    raw = (made.xt.double().numpy().reshape(3, 4, 1, 12, 12) + 1) / 2
+    assert made.samples is not None and made.spread is not None
+    np.testing.assert_allclose(made.samples.numpy(), raw.swapaxes(0, 1), atol=1e-6)
+    np.testing.assert_allclose(made.spread.numpy(), raw.std(1, ddof=1), atol=1e-6)
+    assert (made.spread > 0).any()
+    torch.testing.assert_close(made.samples.mean(0), made.images)
+
+
+def test_one_sample_and_the_posterior_mean_have_no_spread() -> None:
+    one = DdpmRestorer(case("inpaint", TRUTH), ideal_prior(TRUTH), steps=5)
+    mean = DdpmRestorer(case("denoise:sigma=25", TRUTH), ideal_prior(TRUTH), samples=3)
+    for made in (one, mean):
+        list(made)
+        assert made.samples is None and made.spread is None

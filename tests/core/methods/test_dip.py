@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import torch
 
 from dipddpm.core.events import EarlyStopped, Step
@@ -47,3 +48,14 @@ def test_dip_restorer_steps_count_over_restarts() -> None:
 
 def test_dip_restorer_resumes_exactly() -> None:
     assert_resumes_exactly(lambda: DipRestorer(case("denoise:sigma=60", TRUTH), SMALL, restarts=2), [0, 5, 24, 29, 40])
+
+
+def test_dip_spread_is_the_deviation_of_the_fits() -> None:
+    made = DipRestorer(case("denoise:sigma=60", TRUTH), msgspec.structs.replace(SMALL, iterations=6), restarts=3)
+    fits, known = [], []
+    for item in made:
+        if isinstance(item, Step) and made.fit.step == 6:
+            fits.append(torch.stack(made.fit.restored).double().numpy())
+            known.append(made.spread is not None)
+    assert known == [False, False, True] and made.spread is not None
+    np.testing.assert_allclose(made.spread.numpy(), np.std(fits, 0, ddof=1), atol=1e-5)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
@@ -65,3 +66,31 @@ def test_prior_init_resumes_exactly() -> None:
     given, prior = case("inpaint:missing=0.6,sigma=5", TRUTH), ideal_prior(shapes(5, seed=1))
     options = PriorInit(steps=3, samples=2, fits=2)
     assert_resumes_exactly(lambda: PriorInitRestorer(given, prior, options, SMALL), [0, 10, 26, 48, 52, 54])
+
+
+def test_chains_keep_the_samples_of_each_image_apart() -> None:
+    """Images 0 and 2 start at another timestep than image 1; the spread is that of numpy on the raw samples."""
+    start = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    given = case("inpaint:missing=0.5,sigma=5", start)
+    chains = Chains(
+        ideal_prior(shapes(9, size=8)), given.y, given.degradation, start, [0.02, 2.0, 0.02], steps=3, samples=5, seed=0
+    )
+    before = chains.samples, chains.spread
+    list(chains)
+    assert before == (None, None)
+    assert chains.samples is not None and chains.spread is not None
+    torch.testing.assert_close(chains.samples.mean(0), chains.images)
+    for group, sampling in zip(chains.groups.values(), chains.samplings, strict=True):
+        raw = (sampling.xt.double().numpy().reshape(len(group), 5, 1, 8, 8) + 1) / 2
+        np.testing.assert_allclose(chains.spread[group].numpy(), raw.std(1, ddof=1), atol=1e-6)
+
+
+def test_prior_init_has_a_spread_once_it_samples() -> None:
+    given = case("inpaint:missing=0.6,sigma=5", TRUTH)
+    made = PriorInitRestorer(given, ideal_prior(shapes(5, seed=1)), PriorInit(steps=3, samples=4, fits=2), SMALL)
+    before = made.samples, made.spread
+    list(made)
+    assert before == (None, None)
+    assert made.samples is not None and made.spread is not None
+    assert made.samples.shape == (4, 3, 1, 12, 12)
+    torch.testing.assert_close(made.samples.std(0), made.spread)

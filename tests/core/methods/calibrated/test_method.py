@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
@@ -225,3 +226,42 @@ def test_calibrated_replaces_candidates_that_are_not_finite(task: str) -> None:
     assert made.weights is not None
     assert made.weights.sum(1).tolist() == pytest.approx([1.0] * 6)
     assert any("are not finite. The mean of the stages before" in text for text in warnings)
+
+
+@pytest.mark.parametrize("task", ["inpaint:missing=0.5,sigma=5", "superres:factor=2,sigma=5", "denoise:sigma=25"])
+def test_spread_is_that_of_the_mixture_of_results(task: str) -> None:
+    """The variance of a mixture is E[v^2] - E[v]^2, over candidates by weight and over their results."""
+    made = CalibratedRestorer(case(task, TRUTH[:3]), ideal_prior(1 - TRUTH), FEW, DIP)
+    list(made)
+    assert made.spread is not None and made.weights is not None
+    for image in range(3):
+        squares = np.zeros((1, 16, 16))
+        mean = made.images[image].double().numpy()
+        for kind, weight in zip(made.kinds, made.weights[image].tolist(), strict=True):
+            results = made.results[f"{kind} again"]
+            results = results if len(results) > 1 else torch.cat([made.results[kind], results])
+            values = results[:, image].double().numpy()
+            squares += weight * (values.var(0, ddof=1) + made._result(kind)[image].double().numpy() ** 2)
+        expected = np.sqrt(np.clip(squares - mean**2, 0, None))
+        np.testing.assert_allclose(made.spread[image].numpy(), expected, atol=1e-3)
+        assert expected.max() > 1e-3
+
+
+def test_exact_measurements_have_no_spread() -> None:
+    given = case("inpaint:missing=0.5", TRUTH[:2])
+    made = CalibratedRestorer(given, ideal_prior(1 - TRUTH), FEW, DIP)
+    before = made.spread
+    list(made)
+    spread, measured = made.spread, given.degradation.operator.measured(given.y) > 0
+    assert before is None and spread is not None
+    assert spread[measured].max() < 1e-6
+    assert spread[~measured].max() > 1e-3
+
+
+def test_final_samples_are_kept_apart() -> None:
+    made = CalibratedRestorer(case("inpaint:missing=0.5,sigma=5", TRUTH), ideal_prior(TRUTH), FEW, DIP)
+    list(made)
+    wanted = weight_of(made, "diffusion") > 0
+    samples = made.results["diffusion again"]
+    assert bool(wanted.any()) and len(samples) == FEW.samples
+    assert not torch.equal(samples[0][wanted], samples[1][wanted])
