@@ -127,7 +127,7 @@ class Mmps(PiGdm):
         operator, noise, variance = self.problem.operator, self.problem.positive_sigma.square(), level[1] ** 2
 
         def noise_gain(value: Tensor) -> Tensor:
-            return noise / (noise + variance * value.square()) * (value > 0)
+            return noise / (noise + variance * value.square())
 
         def signal_gain(value: Tensor) -> Tensor:
             return value.square() / (noise + variance * value.square())
