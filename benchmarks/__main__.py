@@ -21,6 +21,7 @@ from benchmarks import (
     original,
     original_pictures,
     patch_prior,
+    posterior,
     predictions,
     program,
     published,
@@ -58,6 +59,7 @@ app.command("given")(given.measure)
 app.command("original")(original.measure)
 app.command("original-pictures")(original_pictures.measure)
 app.command("patch-prior")(patch_prior.measure)
+app.command("posterior")(posterior.measure)
 app.command("published")(published.measure)
 app.command("predictions")(predictions.measure)
 
