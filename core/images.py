@@ -80,7 +80,12 @@ def spread_map(spread: Tensor, white: int) -> Tensor:
 
 def spread_name(white: int) -> str:
     """Return the name of a map of a spread, which says its scale."""
-    return f"spread, white is {white} grey level{'s' if white > 1 else ''}"
+    return f"spread, white is {grey_levels(white)}"
+
+
+def grey_levels(count: int) -> str:
+    """Return a number of grey levels in words."""
+    return f"{count} grey level{'s' if count > 1 else ''}"
 
 
 def _over_channels(images: Tensor) -> Tensor:

@@ -104,6 +104,20 @@ def test_restore_supports_every_kind_of_method(method: str, shipped_prior: Any) 
     assert (restored.nfe > 0) == (method not in {"kriging", "pinv"})
 
 
+@pytest.mark.parametrize(("method", "samples"), [("prior-init", 3), ("guided", 0), ("pinv", 0)])
+def test_restoration_has_samples_and_their_spread(method: str, samples: int, shipped_prior: Any) -> None:
+    y, degradation = dd.degrade("inpaint:missing=0.5,sigma=5", digits(2), seed=0)
+    settings = {**FEW, "hybrid.samples": samples, "hybrid.steps": 2} if samples else FEW
+    restored = dd.restore(y, degradation, method, prior=shipped_prior, settings=settings, device="cpu")
+    if not samples:
+        assert restored.samples is None and restored.spread is None
+        return
+    assert restored.samples is not None and restored.spread is not None
+    assert restored.samples.shape == (samples, 2, 1, 28, 28)
+    assert restored.samples.min() >= 0 and restored.samples.max() <= 1
+    assert restored.spread.shape == (2, 1, 28, 28) and restored.spread.max() > 0
+
+
 def test_restore_refuses_prior_of_other_image_size(photo: Path, shipped_prior: Any) -> None:
     y, degradation = dd.degrade("denoise:sigma=50", dd.load_images(photo), seed=0)
     with pytest.raises(dd.UserError, match="trained on 28x28 grey images"):

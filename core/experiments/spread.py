@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.events import Item, Pictures, SpreadMeasured
-from dipddpm.core.images import clip_visibly, spread_map, spread_name, spread_white
+from dipddpm.core.images import clip_visibly, grey_levels, spread_map, spread_name, spread_white
 from dipddpm.core.methods.base import HasSamples, Restorer
 from dipddpm.core.metrics.coverage import coverage, widest_level
 
@@ -58,15 +58,14 @@ def picture(images: Tensor, spread: Tensor, samples: int, truth: Tensor | None, 
     white = spread_white(spread)
     panels = {"restored": images, spread_name(white): spread_map(spread, white)}
     if truth is not None:
-        panels["error, on the same scale"] = spread_map(clip_visibly(images) - truth, white)
+        panels["error"] = spread_map(clip_visibly(images) - truth, white)
     rows = torch.stack([panel.expand_as(images) for panel in panels.values()], 1)
     of = f"{samples} samples" if samples else "the averaged results"
-    with_error = "" if truth is None else ", and the error of their mean"
     return Pictures(
         name="spread",
         images=clip_visibly(rows.flatten(0, 1)),
         step=step,
-        title=f"Standard deviation of {of}{with_error}; white is {white} grey levels or more",
+        title=f"Spread of {of}; white is {grey_levels(white)}",
         columns=len(panels) * max(1, round(math.sqrt(len(images) / len(panels)))),
         panels=tuple(panels),
     )

@@ -181,7 +181,7 @@ def _panels(record: Record) -> dict[str, Drawing]:
     """Return the last picture of each name that has several panels."""
     return {
         f"picture-{safe_name(event.name)}": ImagePanels(
-            printable(event.title), path, [printable(panel, 30) for panel in event.panels], event.columns
+            printable(event.title), path, [printable(panel, 40) for panel in event.panels], event.columns
         )
         for event, path in record.pictures()
         if event.panels and event.columns

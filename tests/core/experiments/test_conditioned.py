@@ -214,7 +214,9 @@ def test_conditioned_experiment_trains_restores_and_scores(prior: Path, tmp_path
     again = checkpoint.load(tmp_path / "best.safetensors")
     assert isinstance(again, UNet)
     assert again.arguments["beside"] == 1
-    assert any(isinstance(item, Pictures) and item.name == "restored" for item in items)
+    assert {item.name for item in items if isinstance(item, Pictures)} >= {"restored", "spread"}
+    (spread,) = [item for item in items if isinstance(item, events.SpreadMeasured)]
+    assert (spread.method, spread.samples) == ("conditioned", 2)
 
 
 def test_conditioned_experiment_without_prior_has_dip_baseline_only() -> None:

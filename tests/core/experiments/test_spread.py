@@ -94,8 +94,8 @@ def test_picture_shows_spread_and_error_on_the_scale_that_it_names() -> None:
     base = torch.full((1, 1, 8, 8), 0.5)
     samples = torch.stack([base - deviation, base, base + deviation])
     _, shown = measured(Averaged(samples), base + 8 / 255)
-    assert shown.panels == ("restored", "spread, white is 32 grey levels", "error, on the same scale")
-    assert "white is 32 grey levels" in shown.title and "3 samples" in shown.title
+    assert shown.panels == ("restored", "spread, white is 32 grey levels", "error")
+    assert shown.title == "Spread of 3 samples; white is 32 grey levels"
     assert torch.allclose(shown.images[0], base[0])
     assert torch.allclose(shown.images[1], deviation[0] * 255 / 32, atol=1e-5)
     assert torch.allclose(shown.images[2], torch.full((1, 8, 8), 0.25), atol=1e-5)
