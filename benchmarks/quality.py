@@ -137,7 +137,7 @@ def longest_ancestral(rows: Sequence[Setting]) -> Setting | None:
 def plot(rows: Sequence[Setting], samples: int) -> LinePlot:
     """Plot Frechet distance against evaluations, with a curve for each sampler and its options but `restarts`."""
     curves = []
-    names = [" ".join(filter(None, (s.sampler, re.sub(r"restarts=\d+, ", "", s.options)))) for s in rows]
+    names = [" ".join(filter(None, (s.sampler, re.sub(r"restarts=\d+, |restart_", "", s.options)))) for s in rows]
     for curve in dict.fromkeys(names):
         points = sorted((s for s, name in zip(rows, names, strict=True) if name == curve), key=lambda s: s.nfe)
         spread = [s.frechet_std for s in points]

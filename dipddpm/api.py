@@ -20,7 +20,7 @@ from dipddpm.core import images as pictures
 from dipddpm.core.compute import devices
 from dipddpm.core.compute.rng import derive
 from dipddpm.core.config import HYBRIDS, DdpmRun, HybridRun, Inpaint, parse_task
-from dipddpm.core.config.ddpm import SamplerName
+from dipddpm.core.config.ddpm import USUAL_ETA, DdpmConfig, SamplerName
 from dipddpm.core.config.shapes import refuse_other_shape
 from dipddpm.core.data import ImageSet
 from dipddpm.core.ddpm.model import TrainedModel
@@ -312,22 +312,32 @@ def train_ddpm(
     return Training(DdpmExperiment(config, images, _device(device)))
 
 
-def sample(prior: TrainedModel, count: int = 16, *, sampler: str = "heun", steps: int = 10, seed: int = 0) -> Tensor:
+def sample(
+    prior: TrainedModel,
+    count: int = 16,
+    *,
+    sampler: str = "heun",
+    steps: int = 10,
+    eta: float | None = None,
+    seed: int = 0,
+) -> Tensor:
     """Draw samples, float (count, C, H, W), clipped to [0, 1], on the CPU, from a trained diffusion model.
 
     `sampler` is `ancestral` (Ho et al., NeurIPS 2020), `ddim` (Song et al., ICLR 2021), `dpm++` (Lu et al., 2022),
-    `heun` (Karras et al., NeurIPS 2022) or `restart` (Xu et al., NeurIPS 2023), which has the best samples and takes 40
-    evaluations more than `heun`. `steps` is the number of sampler steps, 0 for all timesteps; `heun` evaluates the
-    network twice in each step but the last. Equal seeds give equal samples.
+    `heun` (Karras et al., NeurIPS 2022) or `restart` (Xu et al., NeurIPS 2023), which is `heun` with 40 evaluations
+    more. `steps` is the number of sampler steps, 0 for all timesteps; `heun` evaluates the network twice in each step
+    but the last. `eta` is the share of fresh noise in each step of `ddim` (0 by default) and `dpm++` (1 by default: it
+    has the best samples in 20 steps). Equal seeds give equal samples.
 
     Warns of samples that are not finite. Raises UserError if no sample is, for a sampler that doesn't exist, and for
     more steps than the model has timesteps.
     """
     if sampler not in get_args(SamplerName):
         raise UserError(f"There is no sampler {sampler!r}.", suggest(sampler, get_args(SamplerName)))
+    name = cast(SamplerName, sampler)
     sampling = Sampling(
         prior.denoiser(),
-        solver(cast(SamplerName, sampler)),
+        solver(name, DdpmConfig(eta=USUAL_ETA.get(name, 0.0) if eta is None else eta)),
         (count, *prior.shape),
         steps=steps,
         device=prior.device,

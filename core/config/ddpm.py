@@ -23,6 +23,8 @@ Weighting: TypeAlias = Literal["plain", "eps", "min-snr"]
 SamplerName: TypeAlias = Literal["ancestral", "ddim", "dpm++", "heun", "restart"]
 Variance: TypeAlias = Literal["beta", "posterior"]
 
+USUAL_ETA: dict[SamplerName, float] = {"dpm++": 1.0}
+"""The share of fresh noise where none is given; 0 for other samplers. `docs/ddpm.md` has the measured distances."""
 MIN_EVALUATED = 128
 """Smallest number of samples whose quality can be measured; see `dipddpm.core.metrics.samples.distances`."""
 

@@ -17,7 +17,9 @@ UNET: dict[str, Any] = {
     "ddpm.stratified": True,
     "ddpm.ema": 0.999,
     "ddpm.sample_every": 1,
+    # In so few steps, fresh noise makes better samples; see docs/ddpm.md.
     "ddpm.sampler": "dpm++",
+    "ddpm.eta": 1.0,
     "ddpm.sample_steps": 20,
 }
 """The settings that all presets of our U-Net share."""

@@ -118,7 +118,7 @@ def test_settings_summarise_by_sampler_and_cost() -> None:
         ("restarts=9, restart_low=8", 9),
     ]
     (curve,) = quality.plot(settings(restarts), 128).curves
-    assert (curve.name, list(curve.x)) == ("restart restart_low=8", [9, 10])
+    assert (curve.name, list(curve.x)) == ("restart low=8", [9, 10])
     plot = quality.plot(summaries, 128)
     assert [(curve.name, list(curve.x)) for curve in plot.curves] == [("ancestral", [50, 1000]), ("ddim", [5])]
     assert plot.levels == {"ancestral, 1000 NFE": 10.0}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dipddpm.core.compute import devices
-from dipddpm.core.config.ddpm import MIN_EVALUATED, DdpmConfig, SamplerName
+from dipddpm.core.config.ddpm import MIN_EVALUATED, USUAL_ETA, DdpmConfig, SamplerName
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Pictures, SamplesEvaluated
 from dipddpm.core.io import atomic, output
@@ -44,15 +44,16 @@ def sample(
         typer.Option(help="The solver; heun and restart evaluate the network twice a step.", rich_help_panel=SAMPLING),
     ] = "dpm++",
     eta: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="SHARE",
             min=0,
             max=1,
-            help="Share of new noise in each step of ddim or dpm++; 0 is deterministic, 1 is ancestral.",
+            help="Share of new noise in each step of ddim or dpm++; 0 is deterministic, 1 is ancestral. By default it "
+            "is 1 for dpm++ and 0 for ddim.",
             rich_help_panel=SAMPLING,
         ),
-    ] = 0.0,
+    ] = None,
     restarts: Annotated[
         int,
         typer.Option(metavar="N", min=0, help="Times that restart adds noise again.", rich_help_panel=SAMPLING),
@@ -172,7 +173,7 @@ def sample(
     evaluator = _evaluator(source_run) if evaluate else None
     count = max(n, evaluate)
     options = DdpmConfig(
-        eta=eta,
+        eta=USUAL_ETA.get(sampler, 0.0) if eta is None else eta,
         variance=model.options.variance,
         restarts=restarts,
         restart_steps=restart_steps,

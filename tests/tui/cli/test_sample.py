@@ -38,6 +38,18 @@ def test_sample_grid_shows_samples_of_best_model(
     assert torch.equal(to_bytes(last), to_bytes(to_unit(sampling.xt[3:]).clamp(0, 1)))
 
 
+@pytest.mark.parametrize(("sampler", "usual"), [("dpm++", "1"), ("ddim", "0")])
+def test_sample_has_usual_share_of_fresh_noise(tmp_path: Path, runs: RunsFolder, sampler: str, usual: str) -> None:
+    run = make_trained_run(runs)
+    pictures = {}
+    for name, options in {"usual": [], "0": ["--eta", "0"], "1": ["--eta", "1"]}.items():
+        command = ("sample", run.id, "-n", "2", "--steps", "4", "--sampler", sampler, *options)
+        assert dipddpm(*command, "--grid", tmp_path / f"{name}.png") == 0
+        pictures[name] = (tmp_path / f"{name}.png").read_bytes()
+    assert pictures["usual"] == pictures[usual]
+    assert pictures["0"] != pictures["1"]
+
+
 def test_sample_restarts_with_given_repeats_and_levels(
     tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
