@@ -37,8 +37,8 @@ TASKS = {
     "images": (
         "inpaint:missing=0.95,sigma=25",
         "superres:factor=4,sigma=25",
-        "superres:factor=8,sigma=10",
         "deblur:width=3,sigma=25",
+        "superres:factor=8,sigma=10",
     ),
     "gaussian": ("inpaint:missing=0.7,sigma=10", "deblur:width=2,sigma=10"),
 }
@@ -71,8 +71,9 @@ def measure(
                     rows += made
                     print(f"{name}, {task}, {sampler.label}, {sampler.steps} steps", flush=True)
     for name, tasks in TASKS.items():
-        for task in tasks:
-            own = [row for row in rows if (row.images, row.task) == (name, task)]
+        of_name = [row for row in rows if row.images == name]
+        each = [[row for row in of_name if row.task == task] for task in tasks]
+        for own in [*each, of_name] if len(tasks) > 1 else each:
             print(f"\n{title(own)}")
             print_table(table(own))
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from dipddpm.core.evaluation.intervals import interval
+from dipddpm.core.evaluation.intervals import Interval, interval
 from dipddpm.core.means import mean
 
 SAMPLES = (1, 8, 32)
@@ -33,16 +33,16 @@ SAMPLERS = (
     EXACT,
     *(
         Sampler(label, method, steps, options)
-        for steps in (20, 100)
-        for label, method, options in (
-            ("ddnm, ddrm", "ddnm", {}),
-            ("diffpir", "diffpir", {}),
-            ("dps", "dps", {}),
-            ("pigdm", "pigdm", {}),
-            ("mmps 1", "mmps", {"iterations": 1}),
-            ("mmps 2", "mmps", {"iterations": 2}),
-            ("mmps 3", "mmps", {"iterations": 3}),
+        for label, method, options, all_steps in (
+            ("ddnm, ddrm", "ddnm", {}, (20, 100)),
+            ("diffpir", "diffpir", {}, (20, 100)),
+            ("dps", "dps", {}, (20, 100)),
+            ("pigdm", "pigdm", {}, (20, 100)),
+            ("mmps 1", "mmps", {"iterations": 1}, (20, 100)),
+            ("mmps 2", "mmps", {"iterations": 2}, (20,)),
+            ("mmps 3", "mmps", {"iterations": 3}, (20, 100)),
         )
+        for steps in all_steps
     ),
 )
 """The rows; DDNM+ without time travel is DDRM with its usual options, so that one row serves both."""
@@ -115,12 +115,14 @@ def save(path: Path, rows: Sequence[Row]) -> None:
 
 
 def title(rows: Sequence[Row]) -> str:
-    """Describe a task: its distribution, and the exact posterior."""
+    """Describe one or more tasks: their distribution, and the exact posterior."""
     exact = [row for row in rows if row.steps == 0]
+    tasks = sorted({row.task for row in exact})
     deviation = math.sqrt(mean([row.exact_variance for row in exact]))
     effective = [row.effective for row in exact]
     return (
-        f"{rows[0].images}, {rows[0].task}: {len(exact)} images; the exact posterior mean has "
+        f"{rows[0].images}, {tasks[0] if len(tasks) == 1 else f'mean of {len(tasks)} tasks'}: "
+        f"{len(exact) // len(tasks)} images; the exact posterior mean has "
         f"{mean([row.psnr_of_exact for row in exact]):.2f} dB, the posterior a standard deviation of {deviation:.1f} "
         f"levels and {min(effective):.1f} to {max(effective):.1f} effective images, "
         f"median {statistics.median(effective):.1f}"
@@ -128,7 +130,10 @@ def title(rows: Sequence[Row]) -> str:
 
 
 def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
-    """Return the table of one task: what each sampler loses against the exact posterior, and its coverage."""
+    """Return the table of the rows' tasks: what each sampler loses against the exact posterior, and its coverage.
+
+    Bounds are over images, each with its mean over the tasks.
+    """
     lines: list[tuple[str, ...]] = [
         (
             "METHOD",
@@ -142,10 +147,11 @@ def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             "CPU SECONDS",
         )
     ]
-    psnrs: list[Callable[[Row], float]] = [
-        lambda row: row.psnr_of_1,
-        lambda row: row.psnr_of_8,
-        lambda row: row.psnr_of_32,
+    losses: list[Callable[[Row], float]] = [
+        lambda row: row.psnr_of_exact - row.psnr_of_1,
+        lambda row: row.psnr_of_exact - row.psnr_of_8,
+        lambda row: row.psnr_of_exact - row.psnr_of_32,
+        lambda row: row.limit,
     ]
     for sampler in samplers(rows[0].images):
         own = [row for row in rows if (row.method, row.steps) == (sampler.label, sampler.steps)]
@@ -154,24 +160,26 @@ def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
                 (
                     sampler.label,
                     str(own[0].nfe),
-                    *(bounds([row.psnr_of_exact - value(row) for row in own]) for value in psnrs),
-                    bounds([row.limit for row in own]),
+                    *(str(over_images(own, loss)) for loss in losses),
                     f"{math.sqrt(mean([row.distance for row in own])):.1f}",
                     f"{mean([row.spread for row in own]):.2f}",
-                    percent([row.covered_50 for row in own]),
-                    percent([row.covered_90 for row in own]),
+                    percent(over_images(own, lambda row: 100 * row.covered_50)),
+                    percent(over_images(own, lambda row: 100 * row.covered_90)),
                     f"{mean([row.cpu_seconds for row in own]):.3f}",
                 )
             )
     return lines
 
 
-def bounds(values: Sequence[float]) -> str:
-    """Return a mean with its 95% bounds over images."""
-    return str(interval(values))
+def over_images(rows: Sequence[Row], value: Callable[[Row], float]) -> Interval:
+    """Return the mean of a value with its bounds over images; the tasks of an image are averaged first."""
+    images: dict[int, list[float]] = {}
+    for row in rows:
+        images.setdefault(row.image, []).append(value(row))
+    return interval([mean(values) for values in images.values()])
 
 
-def percent(shares: Sequence[float]) -> str:
-    """Return a mean share in percent with its 95% bounds over images."""
-    result = interval([100 * share for share in shares])
-    return f"{result.mean:.0f} [{result.lower:.0f}, {result.upper:.0f}]" if result.upper is not None else "no bounds"
+def percent(shares: Interval) -> str:
+    """Return a mean in percent with its bounds, without decimals."""
+    bounds = "no bounds" if shares.lower is None else f"{shares.lower:.0f}, {shares.upper:.0f}"
+    return f"{shares.mean:.0f} [{bounds}]"

@@ -54,6 +54,7 @@ def test_benchmarks_without_arguments_list_commands() -> None:
         "original",
         "original-pictures",
         "patch-prior",
+        "posterior",
         "published",
         "predictions",
     ):

@@ -2,6 +2,7 @@
 
 Their images are ours in model space, and their noise is that of y there, 2 sigma, unless a test says otherwise. azula
 has our a and s as alpha and sigma. deepinv denoises x = xt / a, which has the noise level s / a. Neither has DDNM+.
+The tests with azula are skipped where it isn't installed (`pip install --no-deps azula`).
 """
 
 from __future__ import annotations
