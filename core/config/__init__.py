@@ -23,6 +23,7 @@ from dipddpm.core.config.picture import PictureConfig as PictureConfig
 from dipddpm.core.config.picture import methods_for as methods_for
 from dipddpm.core.config.presets import PRESETS as PRESETS
 from dipddpm.core.config.run import KINDS as KINDS
+from dipddpm.core.config.run import AccelerationRun as AccelerationRun
 from dipddpm.core.config.run import AnyRun as AnyRun
 from dipddpm.core.config.run import DataConfig as DataConfig
 from dipddpm.core.config.run import DdpmRun as DdpmRun

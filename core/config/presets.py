@@ -103,6 +103,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "restore.seeds": 1,
         },
     },
+    "acceleration": {
+        "full": {},
+        "quick": {
+            "restore.tasks": ("inpaint:missing=0.7,sigma=5",),
+            "restore.sets": ("fashion-mini", "patches"),
+            "restore.methods": ("prior-init",),
+            "restore.images": 8,
+            "acceleration.nfe": "5,20,100",
+            "acceleration.learned": 20,
+        },
+    },
     "image": {"full": {"picture.out": "."}},
     "explanation": {"full": {}},
     "study": {

@@ -12,7 +12,14 @@ from dipddpm.core.config.ddpm import DdpmConfig, UNetConfig
 from dipddpm.core.config.dip import DipConfig
 from dipddpm.core.config.hybrid import HYBRIDS, Calibrated, HybridMethod
 from dipddpm.core.config.picture import PICTURE_METHODS, PictureConfig
-from dipddpm.core.config.study import ExplanationConfig, RestoreConfig, StudyConfig, restoring_methods
+from dipddpm.core.config.study import (
+    AccelerationConfig,
+    AccelerationImages,
+    ExplanationConfig,
+    RestoreConfig,
+    StudyConfig,
+    restoring_methods,
+)
 from dipddpm.core.config.tasks import Denoise, Task, format_task
 from dipddpm.core.errors import UserError
 from dipddpm.core.io import home
@@ -139,7 +146,8 @@ class RunConfig(Section, tag_field="kind", frozen=True):
 
     @property
     def kind(self) -> str:
-        """The kind of run: `dip`, `ddpm`, `hybrid`, `restore`, `image`, `explanation` or `study`."""
+        """The kind of run: `dip`, `ddpm`, `hybrid`, `restore`, `acceleration`, `image`, `explanation` or
+        `study`."""
         return str(type(self).__struct_config__.tag)
 
     @property
@@ -259,6 +267,20 @@ class RestoreRun(SharedRun, tag="restore", frozen=True):
         return " ".join(self.restore.methods) or "every method"
 
 
+class AccelerationRun(RestoreRun, tag="acceleration", frozen=True):
+    """Measure which start makes a diffusion sampler reach its quality in the least time, with the start's time."""
+
+    experiment: ClassVar[str] = "dipddpm.core.experiments.acceleration.experiment:AccelerationExperiment"
+
+    restore: AccelerationImages = AccelerationImages()
+    acceleration: AccelerationConfig = AccelerationConfig()
+
+    @property
+    def method(self) -> str:
+        """The starts to compare."""
+        return " ".join(self.acceleration.starts)
+
+
 class ExplanationRun(RunConfig, tag="explanation", frozen=True):
     """Measure why the published hybrid failed."""
 
@@ -327,7 +349,7 @@ class StudyRun(RunConfig, tag="study", frozen=True):
         return "published" if (self.study, self.data) == published else "shortened"
 
 
-AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | ImageRun | ExplanationRun | StudyRun
+AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | AccelerationRun | ImageRun | ExplanationRun | StudyRun
 KINDS: dict[str, type[RunConfig]] = by_tag(AnyRun)
 
 

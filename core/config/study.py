@@ -12,6 +12,7 @@ from dipddpm.core.config.tasks import parse_task
 from dipddpm.core.errors import UserError, suggest
 
 SetName: TypeAlias = Literal["fashionmnist", "fashion-mini", "glyphs", "patches", "leaves"]
+StartName: TypeAlias = Literal["noise", "lle", "pinv", "classic", "dip"]
 TASKS = (
     "denoise:sigma=25",
     "denoise:sigma=50,blind=true",
@@ -69,6 +70,66 @@ class RestoreConfig(Section, frozen=True):
     def compared(self) -> tuple[str, ...]:
         """The hybrids to compare that need no network trained for a task."""
         return tuple(name for name in self.methods if name != CONDITIONED) if self.methods else restoring_methods()
+
+
+class AccelerationImages(RestoreConfig, frozen=True):
+    """The images, degradations and hybrids of a run that compares starts of diffusion samplers."""
+
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1), "degradations, such as denoise:sigma=25"] = (
+        "inpaint:missing=0.7,sigma=5",
+        "superres:factor=4",
+    )
+    sets: Annotated[
+        tuple[SetName, ...],
+        Meta(min_length=1),
+        "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
+    ] = ("fashionmnist", "glyphs", "patches")
+    methods: Annotated[tuple[str, ...], "hybrids to compare with the starts; empty: all of them"] = (
+        "guided",
+        "sequential",
+        "self-diffusion",
+    )
+    controls: Annotated[
+        bool, "whether to compare the wrong uses of a start too, step by step from the published one to the right one"
+    ] = True
+    seeds: Annotated[Positive, Meta(le=100), "number of times each image is degraded and restored"] = 1
+
+
+class AccelerationConfig(Section, frozen=True):
+    """The starts of the samplers, and how many steps and samples each of them gets."""
+
+    starts: Annotated[
+        tuple[StartName, ...],
+        Meta(min_length=1),
+        "starts: noise, lle (noise, and each step extrapolates), pinv (A+ y), classic (kriging, bicubic, ...), dip",
+    ] = ("noise", "lle", "pinv", "classic", "dip")
+    samplers: Annotated[
+        tuple[Literal["ddnm", "diffpir"], ...], Meta(min_length=1), "samplers that agree with the measurement"
+    ] = ("ddnm", "diffpir")
+    nfe: Annotated[
+        str,
+        Meta(pattern=r"^[1-9]\d{0,3}(,[1-9]\d{0,3}){0,11}\Z"),
+        "evaluations of the network for each sample, increasing",
+    ] = "3,5,10,20,50,100"
+    samples: Annotated[
+        str, Meta(pattern=r"^[1-9]\d{0,2}(,[1-9]\d{0,2}){0,3}\Z"), "numbers of samples that are averaged, increasing"
+    ] = "1,8"
+    learned: Annotated[
+        int, Meta(ge=2, le=5_000), "number of training images that the coefficients of lle are learned on"
+    ] = 50
+
+    def __post_init__(self) -> None:
+        for name, counts in (("nfe", self.steps()), ("samples", self.counts())):
+            if counts != sorted(set(counts)):
+                raise ValueError(f"{name} must increase, such as {'3,5,10' if name == 'nfe' else '1,8'}")
+
+    def steps(self) -> list[int]:
+        """Return `nfe` as numbers."""
+        return [int(part) for part in self.nfe.split(",")]
+
+    def counts(self) -> list[int]:
+        """Return `samples` as numbers."""
+        return [int(part) for part in self.samples.split(",")]
 
 
 def restoring_methods() -> tuple[str, ...]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 from dipddpm.core.errors import UserError
+from dipddpm.core.evaluation.acceleration import AccelerationBoard, board_of
 from dipddpm.core.evaluation.rows import MethodScores
-from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
     BestModelStored,
     EarlyStopped,
@@ -22,7 +22,7 @@ from dipddpm.core.events import (
 from dipddpm.core.export.snapshot import Record, safe_name
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.means import mean, psnr_mean
-from dipddpm.core.report import plots
+from dipddpm.core.report import acceleration, plots
 from dipddpm.core.report.plots import COLUMN, Curve, Drawing, ImagePanels, LinePlot, Marker, StripPlot, wants_log
 from dipddpm.core.report.scoreboard import quality_time
 
@@ -59,8 +59,13 @@ def drawings(record: Record) -> dict[str, Drawing]:
 
 
 def _scores(record: Record) -> dict[str, Drawing]:
-    """Return the scoreboard's drawings: all methods of each cell, and quality against time for each task."""
-    board = Scoreboard(record.history)
+    """Return the scoreboard's drawings: all methods of each cell, and quality against time for each task.
+
+    A comparison of starts has one figure: quality against time for each cell.
+    """
+    board = board_of(record.history)
+    if isinstance(board, AccelerationBoard):
+        return {"acceleration": acceleration.figure(board)}
     drawings_by_name: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
         if cell.rows:

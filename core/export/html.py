@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.evaluation.acceleration import AccelerationBoard, board_of
 from dipddpm.core.events import (
     EpochFinished,
     Message,
@@ -21,7 +21,7 @@ from dipddpm.core.export.figures import drawings
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.io import records
 from dipddpm.core.means import PsnrMean, Quality, decibels, psnr_mean
-from dipddpm.core.report import plots, scoreboard
+from dipddpm.core.report import acceleration, plots, scoreboard
 from dipddpm.core.report.document import (
     Block,
     BulletList,
@@ -51,8 +51,9 @@ def write(record: Record, path: Path) -> None:
 
 def report(record: Record) -> Page:
     """Return a page with the run's facts, results, scores, curves, epochs, pictures, messages and config."""
-    board = Scoreboard(record.history)
-    scores, epochs = scoreboard.cells(board), record.all(EpochFinished)
+    board = board_of(record.history)
+    scores = acceleration.cells(board) if isinstance(board, AccelerationBoard) else scoreboard.cells(board)
+    epochs = record.all(EpochFinished)
     remarks = [event.text for event in record.all(Message)]
     config = record.status.config
     chapters: dict[str, Sequence[Block]] = {

@@ -18,7 +18,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dipddpm.core import config as configs
-from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.evaluation.acceleration import board_of
 from dipddpm.core.events import Event, ImageSaved, Message
 from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of
 from dipddpm.core.io.sanitize import printable
@@ -62,7 +62,7 @@ class EventFiles:
         for event in record.history:
             if not isinstance(event, ImageSaved) or last.get(event.file) is event:
                 self.add(event)
-        if lines := Scoreboard(record.history).lines():
+        if lines := board_of(record.history).lines():
             self._text("scores", "\n".join(lines), record.history[-1].time, step_of(record.history[-1]))
 
     def add(self, event: Event) -> None:

@@ -12,6 +12,7 @@ from dipddpm.core import data
 from dipddpm.core.compute import devices
 from dipddpm.core.config import (
     PICTURE_METHODS,
+    AccelerationRun,
     AnyRun,
     DataConfig,
     DdpmRun,
@@ -183,7 +184,9 @@ def _names_files(images: ImagesConfig) -> bool:
 def _datasets(config: AnyRun) -> list[str]:
     """Return the data sets that a run reads; a run that only restores image files or drawn images reads none."""
     if isinstance(config, RestoreRun):
-        return [name for name in config.restore.sets if name in data.CATALOGUE]
+        learns = isinstance(config, AccelerationRun) and "lle" in config.acceleration.starts
+        names = [*config.restore.sets, *([config.data.dataset] if learns else [])]
+        return [name for name in dict.fromkeys(names) if name in data.CATALOGUE]
     if isinstance(config, DipRun | ImageRun) or (isinstance(config, HybridRun) and not config.trains):
         return [] if isinstance(config, ImageRun) or _names_files(config.images) else [config.data.dataset]
     return [config.data.dataset]
@@ -193,6 +196,8 @@ def _refuse_more_than(config: AnyRun, name: str) -> None:
     """Raise UserError for image counts or indices beyond the size of a data set, and for a folder without a split."""
     if isinstance(config, RestoreRun):
         first, images = config.restore.first, config.restore.images
+        if name not in config.restore.sets:
+            return
         if first + images > (count := _count(config.data, name, "test")):
             problem = f"{name} has {count:,} test images, not {first + images:,}."
             raise UserError(problem, f"Lower restore.images to {max(count - first, 0):,} or less.")

@@ -79,12 +79,14 @@ class Stopwatch:
     def cost(self, runs: int = 1) -> Cost:
         """Return the restored images (N, C, H, W), which are the mean of `runs` runs, and what they cost.
 
-        Computing the images adds to the seconds, so call this only once.
+        Work that was done before, for another restorer too, counts (`seconds_before`). Computing the images adds to the
+        seconds, so call this only once.
         """
         began = self.clock()
         images = self.restorer.images
         self.seconds += self.clock() - began
-        return Cost(images, runs, self.restorer.nfe, self.restorer.iterations, self.seconds)
+        before: float = getattr(self.restorer, "seconds_before", 0.0)
+        return Cost(images, runs, self.restorer.nfe, self.restorer.iterations, before + self.seconds)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs; valid after a `Step`."""

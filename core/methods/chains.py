@@ -22,7 +22,7 @@ from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.diffusion import diffusion_for
 
-LEVELS = 8
+LEVELS = 16
 """Number of timesteps, between the cleanest one and pure noise, at which chains can start."""
 
 
@@ -47,12 +47,14 @@ class Chains:
         steps: int,
         samples: int,
         seed: int,
+        method: str = "",
     ) -> None:
+        """Set up the samples; `method` is one of `METHODS`, "" the best one for the task."""
         self.count = samples
         """The number of samples of each image."""
         self.start = start
         times = _levels(prior)
-        method = diffusion_for(degradation).method
+        method = method or diffusion_for(degradation).method
         method = "ddnm" if method == "posterior-mean" else method
         groups: dict[int, list[int]] = {}
         for index, level in enumerate(sigma):

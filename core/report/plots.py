@@ -111,6 +111,14 @@ class LinePlot:
 
 
 @dataclass(frozen=True)
+class PlotGrid:
+    """Plots side by side in rows of equal length, with the same names in one legend below them."""
+
+    title: str
+    rows: Sequence[Sequence[LinePlot]]
+
+
+@dataclass(frozen=True)
 class StripPlot:
     """A row for each name, with all its values as ticks and their mean with 95% bounds."""
 
@@ -129,7 +137,7 @@ class ImagePanels:
     columns: int
 
 
-Drawing: TypeAlias = LinePlot | StripPlot | ImagePanels
+Drawing: TypeAlias = LinePlot | PlotGrid | StripPlot | ImagePanels
 
 
 def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
@@ -139,6 +147,9 @@ def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
 
     with mpl.rc_context(_style(style)):
         figure = Figure(figsize=(style.width, style.height), dpi=style.dpi, layout="constrained")
+        if isinstance(drawing, PlotGrid):
+            _grid(figure, drawing, style)
+            return figure
         axes = figure.subplots()
         match drawing:
             case LinePlot():
@@ -200,7 +211,23 @@ def _drawable(values: Sequence[float]) -> list[float]:
     return [value if abs(value) < _LARGEST else math.nan for value in values]
 
 
-def _plot(axes: Axes, plot: LinePlot) -> None:
+def _grid(figure: Figure, grid: PlotGrid, style: FigureStyle) -> None:
+    """Draw the plots of a grid, each as high as a whole figure is wide times two fifths, and their legend below."""
+    columns = len(grid.rows[0])
+    figure.set_size_inches(style.width * max(1.0, columns * 0.5), style.width * 0.38 * len(grid.rows) + 0.9)
+    corners: Any = figure.subplots(len(grid.rows), columns, squeeze=False)
+    handles: dict[str, Any] = {}
+    for row, plots in zip(corners, grid.rows, strict=True):
+        for axes, plot in zip(row, plots, strict=True):
+            _plot(axes, plot, legend=False)
+            axes.set_title(plot.title)
+            handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=min(len(handles), 3 * columns))
+    if style.titled:
+        figure.suptitle(grid.title, x=0.01, ha="left", fontweight="bold")
+
+
+def _plot(axes: Axes, plot: LinePlot, *, legend: bool = True) -> None:
     import matplotlib as mpl
     from matplotlib.ticker import MaxNLocator
 
@@ -252,7 +279,7 @@ def _plot(axes: Axes, plot: LinePlot) -> None:
     axes.grid(visible=True, which="minor", alpha=0.5)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     names = [*(curve.name for curve in foreground), *plot.levels, *(marker.name for marker in plot.markers)]
-    if len(names) > 1:  # the axis label names a single curve
+    if legend and len(names) > 1:  # the axis label names a single curve
         order = list(dict.fromkeys(names))
         axes.legend([handles[name] for name in order], order)
 

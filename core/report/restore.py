@@ -6,10 +6,12 @@ from typing import Any
 
 import msgspec
 
+from dipddpm.core.evaluation.acceleration import AccelerationBoard
 from dipddpm.core.evaluation.cell import YARDSTICKS, Cell, Yardstick
 from dipddpm.core.evaluation.rows import COSTS, MethodScores
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Pictures
+from dipddpm.core.report import acceleration
 from dipddpm.core.report.plots import SCREEN, draw
 from dipddpm.core.report.scoreboard import quality_time
 
@@ -40,6 +42,14 @@ def pictures(board: Scoreboard, step: int) -> list[Pictures]:
         )
         for number, task in enumerate(tasks, 1)
     ]
+
+
+def starts_picture(board: AccelerationBoard, step: int) -> Pictures:
+    """Return the figure of a comparison of starts."""
+    from dipddpm.core.report.study_figures import pixels
+
+    grid = acceleration.figure(board)
+    return Pictures(name="acceleration", images=pixels(draw(grid, SCREEN), 110), step=step, title=grid.title, columns=1)
 
 
 def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm.core import events
+from dipddpm.core.evaluation.acceleration import board_of
 from dipddpm.core.evaluation.cell import YARDSTICKS
 from dipddpm.core.evaluation.intervals import Interval
-from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
 from dipddpm.core.io.sanitize import printable
@@ -34,7 +34,7 @@ def summary_lines(run: Run) -> list[str]:
     """
     if results := result_lines(run):
         return results
-    board = Scoreboard(run.events())
+    board = board_of(run.events())
     summary = board.summary() if len(board.cells) > 1 else []
     lines = [*summary, f"All methods and costs: dipddpm show {run.id}"] if summary else board.lines()
     return [*(printable(line) for line in lines), *restored_lines(run)]
@@ -60,7 +60,7 @@ def restored_lines(run: Run) -> list[str]:
 
 def scoreboard_lines(run: Run) -> list[str]:
     """Return a run's scoreboards and its conclusions from them; empty if the run has no scores."""
-    return [printable(line) for line in Scoreboard(run.events()).lines()]
+    return [printable(line) for line in board_of(run.events()).lines()]
 
 
 def event_line(event: Event) -> str | None:
@@ -204,5 +204,7 @@ def resume_point(status: RunStatus) -> str:
     if not live and repeated > 0:
         return f"{verb} at {point}; repeats {_count(repeated, 'step')} ({duration})"
     # The steps of a head-to-head are long, so it stores checkpoints within them as well.
-    is_within_step = summary.kind == "restore" and status.state is not RunState.stopped and seconds >= 1
+    is_within_step = (
+        summary.kind in {"restore", "acceleration"} and status.state is not RunState.stopped and seconds >= 1
+    )
     return f"{verb} at {point}" + (f"; repeats the last {duration}" if is_within_step and not live else "")

@@ -38,7 +38,7 @@ from dipddpm.core.experiments.priors import load_prior, prior_warnings
 from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJob, RestoreJobResult, degrade_job
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import clip_visibly
-from dipddpm.core.methods.budget import clock_of
+from dipddpm.core.methods.budget import Clock, clock_of
 from dipddpm.core.methods.conditioned import ConditionedModel
 from dipddpm.core.report import restore
 from dipddpm.core.runs.slices import earlier_results
@@ -87,7 +87,7 @@ class RestoreExperiment:
         self.conditioned = conditioned
         self.process_group = ProcessGroup.current()
         clock = clock_of(self.device)
-        self.methods = Methods(config.restore, model, config.dip, conditioned, clock)
+        self.methods = self._make_methods(model, clock)
         self.jobs = [
             RestoreJob(task, name, config.seed + i, method, config.restore.first)
             for task in config.restore.tasks
@@ -134,6 +134,10 @@ class RestoreExperiment:
             for name in config.restore.sets
         }
         return cls(config, images, prior, device, conditioned)
+
+    def _make_methods(self, prior: TrainedModel, clock: Clock) -> Methods:
+        """Return the methods that take part."""
+        return Methods(self.config.restore, prior, self.config.dip, self.conditioned, clock)
 
     @property
     def inputs(self) -> Sequence[Input]:
@@ -292,7 +296,7 @@ class RestoreExperiment:
     def _picture(self, job: RestoreJob) -> Pictures:
         """Draw a row for each image: degraded, restored by each method, and the truth."""
         case, truth = degrade_job(replace(job, seed=self.config.seed), self.sets[job.set], self.device)
-        shown = [name for name in self.methods.for_task(job.task) if name in self._results]
+        shown = [name for name in self._shown(job.task) if name in self._results]
         before = in_image_size(case.y, case.degradation, truth.shape)
         columns = [before[:SHOWN], *(self._results[name] for name in shown), truth[:SHOWN]]
         return Pictures(
@@ -304,10 +308,17 @@ class RestoreExperiment:
             panels=("degraded", *shown, "truth"),
         )
 
+    def _shown(self, task: str) -> list[str]:
+        """Return the methods whose restorations a cell's picture shows."""
+        return self.methods.for_task(task)
+
     def _board(self) -> Scoreboard:
+        return Scoreboard(self._results_so_far())
+
+    def _results_so_far(self) -> list[RestorationScored | RestorationMissing]:
         cells = {(job.task, job.set): job for job in self.jobs[: self.step]}
         absent = [event for job in cells.values() for event in self._absent(job)]
-        return Scoreboard([*self._scored, *self._missing, *absent])
+        return [*self._scored, *self._missing, *absent]
 
     def _closing_items(self) -> list[Item]:
         if not self._scored:
@@ -317,8 +328,11 @@ class RestoreExperiment:
             *(Message(text=text) for text in board.verdicts()),
             Document(name="scores.json", text=restore.as_json(board)),
             Document(name="scores.txt", text=restore.as_text(board)),
-            *restore.pictures(board, self.step),
+            *self._drawings(board),
         ]
+
+    def _drawings(self, board: Scoreboard) -> list[Pictures]:
+        return restore.pictures(board, self.step)
 
 
 def _network_loaded(network: ConditionedModel) -> PriorLoaded:

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
 from textual.widgets import Static
 
-from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.evaluation.acceleration import board_of
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.console.model.curves import Axis, PsnrCurve, Series
 from dipddpm.tui.console.model.series import ChartMark
@@ -93,7 +93,7 @@ class LivePane(Pane):
         key = (len(scored), view.series.generation, self.size.width)
         if scored and key != self._board_key:
             self._board_key = key
-            lines = Scoreboard(scored).lines(self.size.width - 2, newest_first=True)
+            lines = board_of(scored).lines(self.size.width - 2, newest_first=True)
             self.query_one("#live-scores", Static).update("\n".join(map(printable, lines)))
 
     def _show_loss(self, view: View) -> None:

@@ -1,0 +1,239 @@
+"""The comparison of starts of a diffusion sampler: how soon each one reaches the sampler's full quality.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, Self
+
+from dipddpm.core.config.hybrid import HYBRIDS
+from dipddpm.core.evaluation.cell import Cell, seeds, span
+from dipddpm.core.evaluation.intervals import Interval, interval, pooled
+from dipddpm.core.evaluation.rows import MethodScores
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.events import Event, RestorationsCompared
+from dipddpm.core.io.sanitize import wrapped
+from dipddpm.core.means import decibels, psnr_mean
+
+TOLERANCE = 0.1
+"""PSNR in dB by which a start may miss the full quality, and still reaches it."""
+NOISE, LLE, DIP = "noise", "lle", "dip"
+RUNGS = {
+    "in-place": "DIP's result in place of xT",
+    "mixed": "half DIP's result, half noise at T",
+    "noised": "DIP's result with the noise of t0",
+}
+"""Wrong uses of a start, from the published one on: without the measurement; a sampler's name in a `Variant`."""
+_LABEL = re.compile(r"([a-z]+) > ([a-z-]+) (\d+) x(\d+)")
+
+
+class Variant(NamedTuple):
+    """A start, the sampler that begins there, its evaluations of the network for a sample, and the number of samples.
+
+    The result is the mean of the samples.
+    """
+
+    start: str
+    sampler: str
+    nfe: int
+    samples: int
+
+    @property
+    def label(self) -> str:
+        """The method's name in events and tables, such as `dip > diffpir 10 x8`."""
+        return f"{self.start} > {self.sampler} {self.nfe} x{self.samples}"
+
+    @classmethod
+    def parse(cls, label: str) -> Self | None:
+        """Read a label; None for the name of another method."""
+        match = _LABEL.fullmatch(label)
+        return cls(match[1], match[2], int(match[3]), int(match[4])) if match else None
+
+
+class Reached(NamedTuple):
+    """The row with which a start reaches the full quality soonest, or its best row if it never does."""
+
+    start: str
+    label: str
+    psnr: float
+    seconds: float
+    """For each image, with the start's own time."""
+    reaches: bool
+
+
+class AccelerationBoard(Scoreboard):
+    """The results of all starts and samplers by cell, how soon each start is as good as the full chain, and verdicts.
+
+    The full chain is the sampler from pure noise with the most evaluations; of several samplers, the better one.
+    """
+
+    def variants(self, cell: Cell) -> dict[Variant, MethodScores]:
+        """Return the rows of a cell that begin at a start, without the wrong uses of a start."""
+        found = {Variant.parse(method): row for (method, _), row in cell.rows.items()}
+        return {variant: row for variant, row in found.items() if variant and variant.sampler not in RUNGS}
+
+    def samples(self, cell: Cell) -> list[int]:
+        """Return the numbers of samples that are averaged in a cell."""
+        return sorted({variant.samples for variant in self.variants(cell)})
+
+    def full(self, cell: Cell, samples: int) -> MethodScores | None:
+        """Return the better full chain of so many samples; None without any."""
+        chains = {v: row for v, row in self.variants(cell).items() if (v.start, v.samples) == (NOISE, samples)}
+        longest = max((v.nfe for v in chains), default=0)
+        return max((row for v, row in chains.items() if v.nfe == longest), key=lambda row: row.mean, default=None)
+
+    def reached(self, cell: Cell, samples: int) -> list[Reached]:
+        """Return for each start how soon it is within `TOLERANCE` of the full chain, the soonest first."""
+        full, variants = self.full(cell, samples), self.variants(cell)
+        if full is None:
+            return []
+        target = full.mean.value - TOLERANCE
+        results = []
+        for start in dict.fromkeys(v.start for v in variants):
+            rows = [row for v, row in variants.items() if (v.start, v.samples) == (start, samples)]
+            good = [row for row in rows if row.mean.value >= target]
+            row = min(good, key=_seconds) if good else max(rows, key=lambda row: row.mean, default=None)
+            if row:
+                results.append(Reached(start, row.method, row.mean.value, _seconds(row), bool(good)))
+        return sorted(results, key=lambda r: (not r.reaches, r.seconds if r.reaches else -r.psnr))
+
+    def gain_in_time(self, cell: Cell) -> tuple[MethodScores, MethodScores, dict[int, float]] | None:
+        """Return DIP's best row, the best row of any other start in at most its seconds, and the images' differences.
+
+        Both are chosen by the means over the same images. None if one of the two is missing.
+        """
+        variants = self.variants(cell)
+        ours = max((row for v, row in variants.items() if v.start == DIP), key=lambda row: row.mean, default=None)
+        if ours is None:
+            return None
+        others = [row for v, row in variants.items() if v.start != DIP and _seconds(row) <= _seconds(ours)]
+        best = max(others, key=lambda row: row.mean, default=None)
+        return (ours, best, _differences(ours, best)) if best else None
+
+    def headline(self, step: int = 0) -> RestorationsCompared | None:
+        """Return the PSNR of DIP's start, and its gain over every other start in the same time; None without it."""
+        found = [(cell, gain) for cell in self.cells.values() if (gain := self.gain_in_time(cell))]
+        if not found:
+            return None
+        ours = [gain[0] for _, gain in found]
+        mean_gain = self._pooled([(cell, differences) for cell, (_, _, differences) in found])
+        return RestorationsCompared(
+            method="DIP's start",
+            psnr=psnr_mean([row.mean.value for row in ours]).value,
+            cells=len(found),
+            gain=mean_gain.mean,
+            lower=mean_gain.lower,
+            upper=mean_gain.upper,
+            left_out=mean_gain.left_out,
+            against="the best other start in the same time",
+            images=min(len(row.psnr) for row in ours),
+            seeds=min(len(values) for row in ours for values in row.by_image.values()),
+            step=step,
+        )
+
+    def verdicts(self) -> list[str]:
+        """Say in words which start reaches the full quality soonest in each cell, and what DIP's start gains."""
+        texts = [text for cell in self.cells.values() for text in self._cell_verdicts(cell)]
+        gains = [(cell, gain[2]) for cell in self.cells.values() if (gain := self.gain_in_time(cell))]
+        if len(gains) > 1:
+            size = f"{len(gains)} cells, {span([len(d) for _, d in gains], 'image')}, {seeds([c for c, _ in gains])}"
+            text = self._pooled(gains).text(" dB")
+            texts.insert(0, f"DIP's start - the best other start in the same time: {text} ({size})")
+        return texts
+
+    def means(self) -> list[str]:
+        """Return the verdicts, which are about all cells."""
+        return self.verdicts()
+
+    def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
+        """Return a table of PSNR by start, sampler and evaluations for each cell, and the verdicts."""
+        blocks = [self._block(cell, width) for cell in self.cells.values() if cell.rows]
+        words = [line for text in self.verdicts() for line in wrapped(text, width, "  ")]
+        ordered = [words, *reversed(blocks)] if newest_first else [*blocks, words]
+        if absences := self.absences():
+            ordered.append([line for text in absences for line in wrapped(text, width, "  ")])
+        return [line for block in ordered if block for line in ("", *block)][1:]
+
+    def summary(self) -> list[str]:
+        """Return the verdicts in lines."""
+        return [line for text in self.verdicts() for line in wrapped(text, 79, "  ")]
+
+    def full_table(self) -> list[str]:
+        """Return all rows of all cells with all scores and costs."""
+        return super().lines()
+
+    def _cell_verdicts(self, cell: Cell) -> list[str]:
+        texts = []
+        for samples in self.samples(cell):
+            full, reached = self.full(cell, samples), self.reached(cell, samples)
+            if full is None or not reached:
+                continue
+            what = "one sample" if samples == 1 else f"means of {samples} samples"
+            target = f"{full.method}: {decibels(full.mean.value)} in {_seconds(full):.3f} s an image"
+            words = ", ".join(_reached_text(each) for each in reached)
+            texts.append(f"{cell.name}, {what} ({target}): {words}")
+        if gain := self.gain_in_time(cell):
+            ours, best, differences = gain
+            texts.append(f"{cell.name}: {ours.method} - {best.method}: {interval([*differences.values()]).text(' dB')}")
+        return texts
+
+    def _block(self, cell: Cell, width: int) -> list[str]:
+        """Return a cell's tables: rows are starts with samplers, columns evaluations; then the other methods."""
+        rows = {Variant.parse(method): row for (method, _), row in cell.rows.items()}
+        variants = {variant: row for variant, row in rows.items() if variant}
+        nfes = sorted({variant.nfe for variant in variants})
+        lines = wrapped(f"{cell.name} ({cell.size})", width, "  ")
+        for samples in sorted({variant.samples for variant in variants}):
+            what = "one sample" if samples == 1 else f"mean of {samples} samples"
+            lines.append(f"  PSNR, {what}; NFE".ljust(30) + "".join(f"{nfe:>7}" for nfe in nfes))
+            for start, sampler in dict.fromkeys((v.start, v.sampler) for v in variants):
+                found = [variants.get(Variant(start, sampler, nfe, samples)) for nfe in nfes]
+                if any(found):
+                    values = "".join(f"{decibels(row.mean.value, '') if row else '':>7}" for row in found)
+                    lines.append(f"  {start} > {sampler}".ljust(30) + values)
+        others = [row for (method, _), row in cell.rows.items() if not Variant.parse(method)]
+        if others:
+            lines.append("  other methods".ljust(30) + "   PSNR  s/image")
+        for row in others:
+            role = "hybrid" if row.method in HYBRIDS else "alone"
+            label = f"  {row.method} ({role})".ljust(30)
+            lines.append(f"{label}{decibels(row.mean.value, ''):>7}{_seconds(row):>9.3f}")
+        return [line.rstrip() for line in lines]
+
+    @staticmethod
+    def _pooled(gains: Sequence[tuple[Cell, dict[int, float]]]) -> Interval:
+        """Return the mean over all cells; an image that was degraded by several tasks counts once."""
+        by_set: dict[str, list[dict[int, float]]] = {}
+        for cell, differences in gains:
+            by_set.setdefault(cell.set, []).append(differences)
+        strata = []
+        for tasks in by_set.values():
+            shared = [index for index in tasks[0] if all(index in task for task in tasks)]
+            strata.append([sum(task[index] for task in tasks) / len(tasks) for index in shared])
+        return pooled(strata)
+
+
+def board_of(history: Iterable[Event]) -> Scoreboard:
+    """Return the board of a log: the comparison of starts if it has any, else the scoreboard."""
+    board = AccelerationBoard(history)
+    has_starts = any(Variant.parse(method) for cell in board.cells.values() for method, _ in cell.rows)
+    return board if has_starts else Scoreboard(history)
+
+
+def _seconds(row: MethodScores) -> float:
+    """Return the seconds for each image."""
+    return row.average("seconds") / max(1, len(row.psnr))
+
+
+def _reached_text(reached: Reached) -> str:
+    if reached.reaches:
+        return f"{reached.label} in {reached.seconds:.3f} s"
+    return f"{reached.start} never (best {decibels(reached.psnr)})"
+
+
+def _differences(ours: MethodScores, best: MethodScores) -> dict[int, float]:
+    other = dict(zip(best.by_image, best.psnr, strict=True))
+    return {i: value - other[i] for i, value in zip(ours.by_image, ours.psnr, strict=True) if i in other}
