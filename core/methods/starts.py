@@ -56,9 +56,11 @@ def noise_levels(case: Case, start: Tensor) -> Tensor:
     It is the roughness of an image, which needs no truth, and estimates the error of any start: what a start misses is
     what changes from pixel to pixel. On twelve images each of the last training images and of glyphs, patches and
     leaves from number 100,216 on, the root mean square error of kriging was 0.66 to 0.72 times the roughness where 70%
-    of the pixels were missing, and that of bicubic interpolation 0.72 to 0.90 times at a fourth of the resolution. The roughness is the root mean square difference of neighbouring
-    measured values, without the noise's part; or that between measured values and the start's values beside them, if
-    this is larger, as for A+ y, which is 0 where pixels are missing.
+    of the pixels were missing, and that of bicubic interpolation 0.72 to 0.90 times at a fourth of the resolution.
+
+    The roughness is the root mean square difference of neighbouring measured values, without the noise's part; or that
+    between measured values and the start's values beside them, if this is larger, as for A+ y, which is 0 where pixels
+    are missing.
     """
     return torch.maximum(roughness(case), _jumps(case, start))
 
