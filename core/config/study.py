@@ -83,7 +83,7 @@ class AccelerationImages(RestoreConfig, frozen=True):
         tuple[SetName, ...],
         Meta(min_length=1),
         "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
-    ] = ("fashionmnist", "glyphs", "patches")
+    ] = ("fashionmnist", "patches")
     methods: Annotated[tuple[str, ...], "hybrids to compare with the starts; empty: all of them"] = (
         "guided",
         "sequential",

@@ -19,7 +19,7 @@ from dipddpm.core.images import to_model
 WINDOW = 6
 """Largest number of estimates that are combined: the present one and those of the steps before. The paper combines all;
 in a hundred steps, the early ones are almost noise, and their coefficients depend on the images they are learned on."""
-RIDGE = 1e-3
+RIDGE = 1e-5
 """Weight of the coefficients' distance from 0, and from 1 for the present estimate, relative to its mean square."""
 
 
