@@ -21,6 +21,8 @@ from dipddpm.core.means import decibels, psnr_mean
 TOLERANCE = 0.1
 """PSNR in dB by which a start may miss the full quality, and still reaches it."""
 NOISE, LLE, DIP = "noise", "lle", "dip"
+ALONE = ("pinv", "classic", DIP)
+"""The starts that are restorations themselves."""
 RUNGS = {
     "in-place": "DIP's result in place of xT",
     "mixed": "half DIP's result, half noise at T",
@@ -54,50 +56,59 @@ class Variant(NamedTuple):
 
 
 class Reached(NamedTuple):
-    """The row with which a start reaches the full quality soonest, or its best row if it never does."""
+    """The row with which a start is soonest as good as pure noise at its best, or else its best row."""
 
-    start: str
+    variant: Variant
     label: str
     psnr: float
     seconds: float
     """For each image, with the start's own time."""
     reaches: bool
 
+    @property
+    def text(self) -> str:
+        """The start, and how it gets there, in words."""
+        start, sampler, nfe, _ = self.variant
+        if not self.reaches:
+            return f"{start} ({decibels(self.psnr)})"
+        return f"{start} in {self.seconds:.3f} s ({f'{sampler}, {nfe} NFE' if sampler else 'alone'})"
+
 
 class AccelerationBoard(Scoreboard):
-    """The results of all starts and samplers by cell, how soon each start is as good as the full chain, and verdicts.
-
-    The full chain is the sampler from pure noise with the most evaluations; of several samplers, the better one.
-    """
+    """The results of all starts and samplers by cell, how soon each start is as good as pure noise, and verdicts."""
 
     def variants(self, cell: Cell) -> dict[Variant, MethodScores]:
-        """Return the rows of a cell that begin at a start, without the wrong uses of a start."""
-        found = {Variant.parse(method): row for (method, _), row in cell.rows.items()}
-        return {variant: row for variant, row in found.items() if variant and variant.sampler not in RUNGS}
+        """Return the rows of a cell that use a start rightly; a start alone has no sampler and no evaluations."""
+        rows: dict[Variant, MethodScores] = {}
+        for (method, _), row in cell.rows.items():
+            if method in ALONE:
+                rows |= {Variant(method, "", 0, samples): row for samples in _samples(cell)}
+            elif (variant := Variant.parse(method)) and variant.sampler not in RUNGS:
+                rows[variant] = row
+        return rows
 
     def samples(self, cell: Cell) -> list[int]:
         """Return the numbers of samples that are averaged in a cell."""
-        return sorted({variant.samples for variant in self.variants(cell)})
+        return _samples(cell)
 
-    def full(self, cell: Cell, samples: int) -> MethodScores | None:
-        """Return the better full chain of so many samples; None without any."""
-        chains = {v: row for v, row in self.variants(cell).items() if (v.start, v.samples) == (NOISE, samples)}
-        longest = max((v.nfe for v in chains), default=0)
-        return max((row for v, row in chains.items() if v.nfe == longest), key=lambda row: row.mean, default=None)
+    def goal(self, cell: Cell, samples: int) -> tuple[Variant, MethodScores] | None:
+        """Return the best row that begins at pure noise with so many samples; None without any."""
+        rows = [(v, row) for v, row in self.variants(cell).items() if (v.start, v.samples) == (NOISE, samples)]
+        return max(rows, key=lambda pair: pair[1].mean, default=None)
 
     def reached(self, cell: Cell, samples: int) -> list[Reached]:
-        """Return for each start how soon it is within `TOLERANCE` of the full chain, the soonest first."""
-        full, variants = self.full(cell, samples), self.variants(cell)
-        if full is None:
+        """Return for each start how soon it is within `TOLERANCE` of the goal, the soonest first, then the others."""
+        goal, variants = self.goal(cell, samples), self.variants(cell)
+        if goal is None:
             return []
-        target = full.mean.value - TOLERANCE
+        target = goal[1].mean.value - TOLERANCE
         results = []
         for start in dict.fromkeys(v.start for v in variants):
-            rows = [row for v, row in variants.items() if (v.start, v.samples) == (start, samples)]
-            good = [row for row in rows if row.mean.value >= target]
-            row = min(good, key=_seconds) if good else max(rows, key=lambda row: row.mean, default=None)
-            if row:
-                results.append(Reached(start, row.method, row.mean.value, _seconds(row), bool(good)))
+            rows = [(v, row) for v, row in variants.items() if (v.start, v.samples) == (start, samples)]
+            good = [pair for pair in rows if pair[1].mean.value >= target]
+            chosen = min(good, key=lambda pair: _seconds(pair[1])) if good else max(rows, key=lambda pair: pair[1].mean)
+            variant, row = chosen
+            results.append(Reached(variant, row.method, row.mean.value, _seconds(row), bool(good)))
         return sorted(results, key=lambda r: (not r.reaches, r.seconds if r.reaches else -r.psnr))
 
     def gain_in_time(self, cell: Cell) -> tuple[MethodScores, MethodScores, dict[int, float]] | None:
@@ -168,16 +179,20 @@ class AccelerationBoard(Scoreboard):
     def _cell_verdicts(self, cell: Cell) -> list[str]:
         texts = []
         for samples in self.samples(cell):
-            full, reached = self.full(cell, samples), self.reached(cell, samples)
-            if full is None or not reached:
+            goal, reached = self.goal(cell, samples), self.reached(cell, samples)
+            if goal is None:
                 continue
             what = "one sample" if samples == 1 else f"means of {samples} samples"
-            target = f"{full.method}: {decibels(full.mean.value)} in {_seconds(full):.3f} s an image"
-            words = ", ".join(_reached_text(each) for each in reached)
-            texts.append(f"{cell.name}, {what} ({target}): {words}")
+            (_, sampler, nfe, _), row = goal
+            best = f"pure noise reaches {decibels(row.mean.value)} in {_seconds(row):.3f} s ({sampler}, {nfe} NFE)"
+            soon = ", ".join(each.text for each in reached if each.reaches)
+            never = ", ".join(each.text for each in reached if not each.reaches)
+            text = f"{cell.name}, {what}: {best}. Within {TOLERANCE} dB of it: {soon}"
+            texts.append(f"{text}; never: {never}" if never else text)
         if gain := self.gain_in_time(cell):
-            ours, best, differences = gain
-            texts.append(f"{cell.name}: {ours.method} - {best.method}: {interval([*differences.values()]).text(' dB')}")
+            ours, best_row, differences = gain
+            words = interval([*differences.values()]).text(" dB")
+            texts.append(f"{cell.name}: {ours.method} - {best_row.method}, the best of the others in its time: {words}")
         return texts
 
     def _block(self, cell: Cell, width: int) -> list[str]:
@@ -228,10 +243,9 @@ def _seconds(row: MethodScores) -> float:
     return row.average("seconds") / max(1, len(row.psnr))
 
 
-def _reached_text(reached: Reached) -> str:
-    if reached.reaches:
-        return f"{reached.label} in {reached.seconds:.3f} s"
-    return f"{reached.start} never (best {decibels(reached.psnr)})"
+def _samples(cell: Cell) -> list[int]:
+    """Return the numbers of samples that are averaged in a cell."""
+    return sorted({variant.samples for method, _ in cell.rows if (variant := Variant.parse(method))})
 
 
 def _differences(ours: MethodScores, best: MethodScores) -> dict[int, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dipddpm.core.config.hybrid import HYBRIDS
 from dipddpm.core.evaluation.acceleration import AccelerationBoard, Reached, Variant
 from dipddpm.core.evaluation.cell import Cell
 from dipddpm.core.evaluation.rows import MethodScores
@@ -31,16 +32,21 @@ def figure(board: AccelerationBoard) -> PlotGrid:
 def _plot(board: AccelerationBoard, cell: Cell) -> LinePlot:
     variants, samples = board.variants(cell), max(board.samples(cell), default=1)
     curves = [
-        Curve(TITLES.get(start, start), *_points(cell, start, samples, variants))
+        Curve(TITLES[start], *_points(cell, start, samples, variants))
         for start in dict.fromkeys(variant.start for variant in variants)
     ]
-    full = board.full(cell, samples)
-    levels = {"the full chain from pure noise": full.mean.value} if full else {}
-    alone = [
-        Marker(f"{name} alone", *_point(row)) for (name, _), row in cell.rows.items() if name in ("classic", "dip")
-    ]
-    title = printable(f"{cell.name}")
-    return LinePlot(title, "seconds per image", "PSNR in dB", curves, levels, log_x=True, markers=alone)
+    goal = board.goal(cell, samples)
+    levels = {"the best from pure noise": goal[1].mean.value} if goal else {}
+    hybrids = [Marker(name, *_point(row)) for (name, _), row in cell.rows.items() if name in HYBRIDS]
+    return LinePlot(
+        printable(cell.task) + "\non " + printable(cell.set),
+        "seconds per image",
+        "PSNR in dB",
+        curves,
+        levels,
+        log_x=True,
+        markers=hybrids,
+    )
 
 
 def _points(
@@ -61,7 +67,7 @@ def _point(row: MethodScores) -> tuple[float, float]:
 
 
 def cells(board: AccelerationBoard) -> list[Block]:
-    """Return a section for each cell: how soon each start is as good as the full chain, then all rows."""
+    """Return a section for each cell: how soon each start is as good as pure noise at its best."""
     blocks: list[Block] = []
     for cell in board.cells.values():
         blocks.append(Heading(f"{cell.name}, {cell.size}", 3))
@@ -76,4 +82,4 @@ def cells(board: AccelerationBoard) -> list[Block]:
 
 def _reached(each: Reached) -> list[str]:
     label = each.label if each.reaches else f"never; best: {each.label}"
-    return [TITLES.get(each.start, each.start), label, f"{each.psnr:.2f}", f"{each.seconds:.3f}"]
+    return [TITLES[each.variant.start], label, f"{each.psnr:.2f}", f"{each.seconds:.3f}"]

@@ -212,9 +212,9 @@ def _drawable(values: Sequence[float]) -> list[float]:
 
 
 def _grid(figure: Figure, grid: PlotGrid, style: FigureStyle) -> None:
-    """Draw the plots of a grid, each as high as a whole figure is wide times two fifths, and their legend below."""
+    """Draw the plots of a grid, each two fifths as high as a whole figure is wide, and their legend below."""
     columns = len(grid.rows[0])
-    figure.set_size_inches(style.width * max(1.0, columns * 0.5), style.width * 0.38 * len(grid.rows) + 0.9)
+    figure.set_size_inches(style.width * max(1.0, columns * 0.6), style.width * 0.4 * len(grid.rows) + 1.1)
     corners: Any = figure.subplots(len(grid.rows), columns, squeeze=False)
     handles: dict[str, Any] = {}
     for row, plots in zip(corners, grid.rows, strict=True):
@@ -222,7 +222,7 @@ def _grid(figure: Figure, grid: PlotGrid, style: FigureStyle) -> None:
             _plot(axes, plot, legend=False)
             axes.set_title(plot.title)
             handles |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=min(len(handles), 3 * columns))
+    figure.legend([*handles.values()], [*handles], loc="outside lower center", ncols=min(len(handles), columns + 1))
     if style.titled:
         figure.suptitle(grid.title, x=0.01, ha="left", fontweight="bold")
 
