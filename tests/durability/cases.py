@@ -115,6 +115,18 @@ CASES: dict[str, dict[str, Any]] = {
         "restore.images": 2,
         "restore.seeds": 1,
     },
+    "acceleration": {
+        "kind": "acceleration",
+        **DIP,
+        "data.dataset": "fashion-mini",
+        "restore.tasks": (TASK,),
+        "restore.sets": ("fashion-mini",),
+        "restore.methods": ("self-diffusion",),
+        "restore.images": 2,
+        "acceleration.nfe": "2,5",
+        "acceleration.samples": "1",
+        "acceleration.learned": 4,
+    },
     "explanation": {
         "kind": "explanation",
         "explanation.train_images": 40,

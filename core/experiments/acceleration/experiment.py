@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from dipddpm.core.config import AccelerationRun
-from dipddpm.core.data.sources import data_loaded, load_split
+from dipddpm.core.data import ImageSet
+from dipddpm.core.data.sources import load_split
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.acceleration import DIP, LLE, RUNGS, AccelerationBoard, Variant
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import Input, Pictures
+from dipddpm.core.events import Pictures
 from dipddpm.core.experiments.acceleration.methods import AccelerationMethods
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 from dipddpm.core.experiments.restore.methods import Methods
@@ -32,7 +31,7 @@ class AccelerationExperiment(RestoreExperiment):
     def _make_methods(self, prior: TrainedModel, clock: Clock) -> Methods:
         config = self.config
         assert isinstance(config, AccelerationRun)
-        self.training = None
+        self.training: ImageSet | None = None
         if LLE in config.acceleration.starts:
             train, count = load_split(config.data, "train"), config.acceleration.learned
             if count > len(train):
@@ -41,10 +40,8 @@ class AccelerationExperiment(RestoreExperiment):
             self.training = train.take(range(len(train) - count, len(train)))
         return AccelerationMethods(config, prior, self.training, self.conditioned, clock)
 
-    @property
-    def inputs(self) -> Sequence[Input]:
-        """The inputs of a head-to-head, and the training images."""
-        return [*super().inputs, *([data_loaded(self.training)] if self.training else [])]
+    def _image_sets(self) -> list[ImageSet]:
+        return [*super()._image_sets(), *([self.training] if self.training else [])]
 
     def _board(self) -> Scoreboard:
         return AccelerationBoard(self._results_so_far())

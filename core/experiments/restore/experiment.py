@@ -139,10 +139,14 @@ class RestoreExperiment:
         """Return the methods that take part."""
         return Methods(self.config.restore, prior, self.config.dip, self.conditioned, clock)
 
+    def _image_sets(self) -> list[ImageSet]:
+        """Return all images that the run reads."""
+        return list(self.sets.values())
+
     @property
     def inputs(self) -> Sequence[Input]:
         """The prior, the conditioned networks, the sets of images, and the mask files of the tasks."""
-        return [*self._models, *map(data_loaded, self.sets.values()), *self._masks]
+        return [*self._models, *map(data_loaded, self._image_sets()), *self._masks]
 
     def started(self) -> RunStarted:
         """Return totals; each job is a step."""
@@ -158,7 +162,7 @@ class RestoreExperiment:
         if not (self.step or self._runner or self._resumed_states):
             yield from self._models
             yield from prior_warnings(self.methods.models.prior)
-            yield from opening_events(self.sets.values())
+            yield from opening_events(self._image_sets())
             yield from self._masks
             yield from self._earlier_items()
         while self.step < len(self.jobs):
