@@ -93,7 +93,8 @@ class AccelerationMethods(Methods):
     def _restorer(self, variant: Variant, task: str, case: Case) -> Restorer:
         steps = min(variant.nfe, len(self.models.prior.schedule))
         if variant.start in (NOISE, LLE):
-            return PureNoise(case, self.models.prior, variant, self._learned.get((task, variant.sampler, steps)))
+            coefficients = self._learned[task, variant.sampler, steps] if variant.start == LLE else None
+            return PureNoise(case, self.models.prior, variant, coefficients)
         start = self._starts[variant.start]
         if variant.sampler in RUNGS:
             return StartedRestorer(start, lambda images: Unguided(case, self.models.prior, variant, images))
