@@ -95,16 +95,16 @@ class Guided(HybridOptions, tag="guided", frozen=True):
 
 
 class PriorInit(HybridOptions, tag="prior-init", frozen=True):
-    """A data-consistent diffusion sampler that starts at DIP's result, noised in proportion to its estimated error."""
+    """A data-consistent diffusion sampler that starts at a restoration, noised in proportion to its estimated error."""
 
-    summary: ClassVar[str] = "a diffusion sampler that starts at DIP's result, noised"
+    summary: ClassVar[str] = "a diffusion sampler that starts at a restoration, noised"
     restorer_path: ClassVar[str] = "dipddpm.core.methods.prior_init:PriorInitRestorer"
 
-    fits: Annotated[
-        int, Meta(ge=2), "number of DIP fits; their mean is the start, their spread estimates its error"
-    ] = 2
-    scale: Annotated[PositiveFloat, "noise level at the start, as a multiple of the fits' RMS spread"] = 15.0
-    steps: Annotated[Positive, "evaluations of the diffusion network for each sample"] = 10
+    start: Annotated[
+        Literal["classic", "dip", "pinv"],
+        "restoration that the sampler starts at: classic (kriging, bicubic, ..., by the task), one DIP fit, or A+ y",
+    ] = "classic"
+    steps: Annotated[Positive, "evaluations of the diffusion network for each sample"] = 20
     samples: Annotated[Positive, "number of samples averaged"] = 8
 
 
@@ -161,6 +161,9 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
 
 HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution
 HYBRIDS: dict[str, type[HybridOptions]] = by_tag(HybridMethod)
-REMOVED = {"calibrated": {"fold", "weight", "near", "far", "full_steps", "trusted"}}
+REMOVED = {
+    "calibrated": {"fold", "weight", "near", "far", "full_steps", "trusted"},
+    "prior-init": {"fits", "scale"},
+}
 """Former options by method, which the config.toml of older runs holds and which are ignored there."""
 DEFAULT_HYBRID = "calibrated"

@@ -14,7 +14,7 @@ from dipddpm.core.degrade import BlockMean, CircularBlur, Mask, SaltAndPepper
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.events import Item, StateDict
-from dipddpm.core.methods.base import Restorer, shift_step
+from dipddpm.core.methods.base import HasSamples, Restorer, shift_step
 from dipddpm.core.methods.budget import Clock, Cost, Stopwatch
 from dipddpm.core.methods.classical.impulses import detect_impulses
 from dipddpm.core.methods.classical.table import CLASSICS
@@ -110,6 +110,15 @@ class Start:
             self.cost, self._stopwatch = self._stopwatch.cost(), None
 
     @property
+    def images(self) -> Tensor:
+        """The start, or its restoration so far, (N, C, H, W). Raises ValueError before it is begun."""
+        if self.cost is not None:
+            return self.cost.images
+        if self._stopwatch is None:
+            raise ValueError("the start isn't begun")
+        return self._stopwatch.restorer.images
+
+    @property
     def steps_done(self) -> int:
         """Iterations of the start's fit so far."""
         if self.cost is not None:
@@ -159,11 +168,17 @@ class StartedRestorer:
     @property
     def images(self) -> Tensor:
         """The sampler's restoration (N, C, H, W), in [0, 1] but not clipped; before it begins, the start's images."""
-        if self.sampler is not None:
-            return self.sampler.images
-        if self.start.cost is None:
-            raise ValueError("the start isn't complete")
-        return self.start.cost.images
+        return self.sampler.images if self.sampler is not None else self.start.images
+
+    @property
+    def samples(self) -> Tensor | None:
+        """The samples, (K, N, C, H, W), in [0, 1] but not clipped; None if there are fewer than two, or none yet."""
+        return self.sampler.samples if isinstance(self.sampler, HasSamples) else None
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the samples, (N, C, H, W), in [0, 1]; None without samples."""
+        return self.sampler.spread if self.sampler is not None else None
 
     @property
     def nfe(self) -> int:

@@ -187,7 +187,7 @@ class Unguided(Sampling):
     iterations = 0
 
     def __init__(self, case: Case, prior: TrainedModel, variant: Variant, images: Tensor) -> None:
-        self.samples = variant.samples
+        self.count = variant.samples
         generator = torch.Generator(images.device).manual_seed(derive(case.seed, "start"))
         first = to_model(images).repeat_interleave(variant.samples, 0)
         last = len(prior.schedule) - 1
@@ -211,9 +211,18 @@ class Unguided(Sampling):
     @property
     def images(self) -> Tensor:
         """The current means of the samples (N, C, H, W), in [0, 1] but not clipped."""
-        return to_unit(self.xt.view(-1, self.samples, *self.xt.shape[1:]).mean(1))
+        return to_unit(self._by_image.mean(1))
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the samples, (N, C, H, W), in [0, 1]; None if there is one."""
+        return to_unit(self._by_image).std(1) if self.count > 1 else None
+
+    @property
+    def _by_image(self) -> Tensor:
+        return self.xt.view(-1, self.count, *self.xt.shape[1:])
 
     @property
     def nfe(self) -> int:
         """Network evaluations for each image, summed over its samples."""
-        return self.evaluations * self.samples
+        return self.evaluations * self.count

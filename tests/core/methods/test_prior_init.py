@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,8 +12,8 @@ from dipddpm.core.config.hybrid import PriorInit
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.chains import Chains
-from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.prior_init import PriorInitRestorer
+from dipddpm.core.methods.starts import start_restorer
 from dipddpm.core.metrics.image import psnr
 from tests.core.ddpm.ideal import Gaussian
 from tests.core.methods.cases import SCHEDULE, SMALL, assert_resumes_exactly, case, ideal_prior, shapes
@@ -19,18 +21,18 @@ from tests.core.methods.cases import SCHEDULE, SMALL, assert_resumes_exactly, ca
 TRUTH = shapes(3)
 
 
+@pytest.mark.parametrize("start", ["classic", "dip"])
 @pytest.mark.parametrize("task", ["inpaint:missing=0.7,sigma=5", "denoise:sigma=50,blind=true", "deblur:sigma=2"])
-def test_prior_init_beats_dip_in_few_steps(task: str) -> None:
+def test_prior_init_beats_its_start_in_few_steps(task: str, start: Literal["classic", "dip"]) -> None:
     given, dip = case(task, TRUTH), msgspec.structs.replace(SMALL, iterations=60)
-    made = PriorInitRestorer(
-        given, ideal_prior(shapes(12, seed=1).index_put((torch.arange(3),), TRUTH)), PriorInit(scale=4.0), dip
-    )
+    prior = ideal_prior(shapes(12, seed=1).index_put((torch.arange(3),), TRUTH))
+    made = PriorInitRestorer(given, prior, PriorInit(start=start, steps=10), dip)
     list(made)
-    alone = DipRestorer(given, dip, restarts=2)
+    alone = start_restorer(start, given, dip)
     list(alone)
     assert (psnr(made.images, TRUTH) > psnr(alone.images, TRUTH) + 2).all()
     assert made.nfe == 80
-    assert made.iterations > 60
+    assert (made.iterations > 30) is (start == "dip")
 
 
 def test_chains_start_at_right_marginal_per_image() -> None:
@@ -64,7 +66,7 @@ def test_chains_reach_theoretical_mean_from_any_start() -> None:
 
 def test_prior_init_resumes_exactly() -> None:
     given, prior = case("inpaint:missing=0.6,sigma=5", TRUTH), ideal_prior(shapes(5, seed=1))
-    options = PriorInit(steps=3, samples=2, fits=2)
+    options = PriorInit(start="dip", steps=3, samples=2)
     assert_resumes_exactly(lambda: PriorInitRestorer(given, prior, options, SMALL), [0, 10, 26, 48, 52, 54])
 
 
@@ -87,7 +89,7 @@ def test_chains_keep_the_samples_of_each_image_apart() -> None:
 
 def test_prior_init_has_a_spread_once_it_samples() -> None:
     given = case("inpaint:missing=0.6,sigma=5", TRUTH)
-    made = PriorInitRestorer(given, ideal_prior(shapes(5, seed=1)), PriorInit(steps=3, samples=4, fits=2), SMALL)
+    made = PriorInitRestorer(given, ideal_prior(shapes(5, seed=1)), PriorInit(start="dip", steps=3, samples=4), SMALL)
     before = made.samples, made.spread
     list(made)
     assert before == (None, None)

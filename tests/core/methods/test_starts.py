@@ -91,7 +91,7 @@ def chains(given: Case, samples: int = 2) -> Callable[[Tensor], Restorer]:
 def test_seconds_of_a_start_count_for_each_sampler_but_it_runs_once() -> None:
     given = case("inpaint:missing=0.6,sigma=5", TRUTH)
     ticks = itertools.count()
-    made = []
+    made: list[None] = []
 
     def make() -> Restorer:
         made.append(None)
