@@ -111,7 +111,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "restore.methods": ("prior-init",),
             "restore.images": 8,
             "acceleration.nfe": "5,20,100",
-            "acceleration.learned": 20,
+            "acceleration.lle_images": 20,
         },
     },
     "image": {"full": {"picture.out": "."}},

@@ -114,7 +114,7 @@ class AccelerationConfig(Section, frozen=True):
     samples: Annotated[
         str, Meta(pattern=r"^[1-9]\d{0,2}(,[1-9]\d{0,2}){0,3}\Z"), "numbers of samples that are averaged, increasing"
     ] = "1,8"
-    learned: Annotated[
+    lle_images: Annotated[
         int, Meta(ge=2, le=5_000), "number of training images that the coefficients of lle are learned on"
     ] = 50
 

@@ -125,7 +125,7 @@ CASES: dict[str, dict[str, Any]] = {
         "restore.images": 2,
         "acceleration.nfe": "2,5",
         "acceleration.samples": "1",
-        "acceleration.learned": 4,
+        "acceleration.lle_images": 4,
     },
     "explanation": {
         "kind": "explanation",

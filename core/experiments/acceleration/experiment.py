@@ -33,10 +33,10 @@ class AccelerationExperiment(RestoreExperiment):
         assert isinstance(config, AccelerationRun)
         self.training: ImageSet | None = None
         if LLE in config.acceleration.starts:
-            train, count = load_split(config.data, "train"), config.acceleration.learned
+            train, count = load_split(config.data, "train"), config.acceleration.lle_images
             if count > len(train):
                 problem = f"{train.name} has only {len(train)} training images, fewer than the {count} of lle."
-                raise UserError(problem, f"Lower acceleration.learned to {len(train)} or less.")
+                raise UserError(problem, f"Lower acceleration.lle_images to {len(train)} or less.")
             self.training = train.take(range(len(train) - count, len(train)))
         return AccelerationMethods(config, prior, self.training, self.conditioned, clock)
 

@@ -58,7 +58,7 @@ class AccelerationMethods(Methods):
         self._measurement: Tensor | None = None
         self._starts: dict[str, Start] = {}
         """The starts of the measurements that are restored now, by name."""
-        self._learned: dict[tuple[str, str, int], list[Tensor]] = {}
+        self._coefficients: dict[tuple[str, str, int], list[Tensor]] = {}
         """The coefficients of `lle` by task, sampler and steps."""
 
     def for_task(self, task: str) -> list[str]:
@@ -93,7 +93,7 @@ class AccelerationMethods(Methods):
     def _restorer(self, variant: Variant, task: str, case: Case) -> Restorer:
         steps = min(variant.nfe, len(self.models.prior.schedule))
         if variant.start in (NOISE, LLE):
-            coefficients = self._learned[task, variant.sampler, steps] if variant.start == LLE else None
+            coefficients = self._coefficients[task, variant.sampler, steps] if variant.start == LLE else None
             return PureNoise(case, self.models.prior, variant, coefficients)
         start = self._starts[variant.start]
         if variant.sampler in RUNGS:
@@ -118,13 +118,13 @@ class AccelerationMethods(Methods):
         """Learn the coefficients of a row on training images, once for all cases; their time isn't the row's."""
         prior, steps = self.models.prior, min(variant.nfe, len(self.models.prior.schedule))
         key = task, variant.sampler, steps
-        if key in self._learned:
+        if key in self._coefficients:
             return
         assert self.training is not None
         truth = to_unit(self.training.images)
         labels = [f"{self.training.name} train {index}" for index in range(len(truth))]
         case = Case.of(truth, parse_task(task), labels, self.config.seed).to(prior.device)
-        self._learned[key] = learn_extrapolation(
+        self._coefficients[key] = learn_extrapolation(
             partial(_sampler, variant.sampler),
             prior.denoiser(),
             truth.to(prior.device),

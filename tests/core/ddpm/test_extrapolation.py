@@ -67,10 +67,10 @@ def test_coefficients_of_the_present_estimate_alone_change_nothing(name: str) ->
 
 
 @pytest.mark.parametrize("name", ["ddnm", "diffpir"])
-def test_learned_extrapolation_gains_on_other_images_in_few_steps(name: str) -> None:
-    learned = case("inpaint:missing=0.7,sigma=5", IMAGES[:12], seed=2)
+def test_extrapolation_gains_on_other_images_in_few_steps(name: str) -> None:
+    training = case("inpaint:missing=0.7,sigma=5", IMAGES[:12], seed=2)
     coefficients = learn_extrapolation(
-        partial(sampler, name), denoiser(), IMAGES[:12], (learned.y, learned.degradation), steps=3, seed=3
+        partial(sampler, name), denoiser(), IMAGES[:12], (training.y, training.degradation), steps=3, seed=3
     )
     assert [len(each) for each in coefficients] == [2, 4, 6]
     plain = restored(name, IMAGES[12:], 3, lambda solver: solver)

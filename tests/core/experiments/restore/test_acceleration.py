@@ -24,7 +24,7 @@ TINY = {
     "restore.images": 2,
     "acceleration.nfe": "1,3",
     "acceleration.samples": "1,2",
-    "acceleration.learned": 4,
+    "acceleration.lle_images": 4,
     "dip.iterations": 4,
     "dip.channels": 4,
     "dip.stop": "never",
@@ -90,7 +90,7 @@ def test_run_resumes_exactly_between_and_within_rows(build: Build) -> None:
 
 def test_extrapolation_needs_its_training_images(build: Build) -> None:
     with pytest.raises(UserError, match="fewer than the"):
-        build(acceleration__learned=5_000)
+        build(acceleration__lle_images=5_000)
     assert not any("lle" in job.method for job in build(acceleration__starts=("noise", "dip")).jobs)
 
 
