@@ -23,6 +23,9 @@ class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
     the DIP options. Empty for a method that restores nothing by itself."""
     needs_prior: ClassVar[bool] = True
     """True if the method needs a trained diffusion model."""
+    experimental: ClassVar[bool] = False
+    """True if simpler methods were better in the comparison of starts; docs/acceleration.md has the figures. Such a
+    method is compared only where it is named."""
     learns: ClassVar[bool] = False
     """True if the method trains a network for `ddpm.epochs` epochs, from the prior's weights if it has a prior."""
 
@@ -111,7 +114,8 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
 class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
     """An untrained network fitted through a falling noise schedule; its input is its own last output, noised."""
 
-    summary: ClassVar[str] = "DIP through a falling noise schedule, without any trained network"
+    summary: ClassVar[str] = "experimental: DIP through a falling noise schedule, without any trained network"
+    experimental: ClassVar[bool] = True
     restorer_path: ClassVar[str] = "dipddpm.core.methods.self_diffusion:SelfDiffusionRestorer"
     needs_prior: ClassVar[bool] = False
 
@@ -124,7 +128,8 @@ class SelfDiffusion(HybridOptions, tag="self-diffusion", frozen=True):
 class Sequential(HybridOptions, tag="sequential", frozen=True):
     """DIP and diffusion in turn: the network's input is its own last output, purified by the trained network."""
 
-    summary: ClassVar[str] = "DIP whose input is its own last output, purified by the diffusion network"
+    summary: ClassVar[str] = "experimental: DIP whose input is its own last output, purified by the diffusion network"
+    experimental: ClassVar[bool] = True
     restorer_path: ClassVar[str] = "dipddpm.core.methods.sequential:SequentialRestorer"
 
     weight: Annotated[NonNegative, "weight of the pull to the input, relative to the data error; 0: none"] = 1.0

@@ -36,7 +36,7 @@ class RestoreConfig(Section, frozen=True):
         Meta(min_length=1),
         "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
     ] = ("fashionmnist", "glyphs", "patches", "leaves")
-    methods: Annotated[tuple[str, ...], "hybrids to compare; empty: all of them"] = ()
+    methods: Annotated[tuple[str, ...], "hybrids to compare; empty: all that aren't experimental"] = ()
     controls: Annotated[
         bool, "whether to score the controls too: A+ y, a classic filter, one DIP fit and samplers with few steps"
     ] = True
@@ -69,7 +69,9 @@ class RestoreConfig(Section, frozen=True):
     @property
     def compared(self) -> tuple[str, ...]:
         """The hybrids to compare that need no network trained for a task."""
-        return tuple(name for name in self.methods if name != CONDITIONED) if self.methods else restoring_methods()
+        if not self.methods:
+            return restoring_methods(experimental=False)
+        return tuple(name for name in self.methods if name != CONDITIONED)
 
 
 class AccelerationImages(RestoreConfig, frozen=True):
@@ -84,7 +86,7 @@ class AccelerationImages(RestoreConfig, frozen=True):
         Meta(min_length=1),
         "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
     ] = ("fashionmnist", "patches")
-    methods: Annotated[tuple[str, ...], "hybrids to compare with the starts; empty: all of them"] = (
+    methods: Annotated[tuple[str, ...], "hybrids to compare with the starts; empty: all that aren't experimental"] = (
         "guided",
         "sequential",
         "self-diffusion",
@@ -132,9 +134,13 @@ class AccelerationConfig(Section, frozen=True):
         return [int(part) for part in self.samples.split(",")]
 
 
-def restoring_methods() -> tuple[str, ...]:
-    """Return the hybrids that need at most a prior to restore images."""
-    return tuple(name for name, options in HYBRIDS.items() if options.restorer_path)
+def restoring_methods(*, experimental: bool = True) -> tuple[str, ...]:
+    """Return the hybrids that need at most a prior to restore images; without the experimental ones on demand."""
+    return tuple(
+        name
+        for name, options in HYBRIDS.items()
+        if options.restorer_path and (experimental or not options.experimental)
+    )
 
 
 class ExplanationConfig(Section, frozen=True):

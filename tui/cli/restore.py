@@ -36,7 +36,8 @@ class RestoreOptions(NewRun):
     )
     method: list[str] | None = option(
         None,
-        f"A hybrid to compare, else all of them: {', '.join(restoring_methods())}; may be repeated.",
+        "A hybrid to compare, else all that aren't experimental: "
+        f"{', '.join(restoring_methods(experimental=False))}; may be repeated.",
         "--method",
         "--methods",
         group=METHOD,
