@@ -18,6 +18,9 @@ from dipddpm.core.means import mean
 SAMPLES = (1, 8, 32)
 """Numbers of samples whose mean is compared; the last one is drawn, and gives the coverage."""
 
+DIVERGED = 100
+"""Samples whose variance is more than this many times the exact one have diverged."""
+
 
 class Sampler(NamedTuple):
     """A row of the table: a method with its options, and its number of steps; 0 steps are the exact posterior."""
@@ -81,8 +84,11 @@ class Row(NamedTuple):
         """Expected loss in dB of the mean of infinitely many samples against the exact posterior mean.
 
         The expected squared error of an estimate is the exact posterior's variance plus its squared distance from the
-        exact mean, of which the variance of the samples over their number is due to their finite number.
+        exact mean, of which the variance of the samples over their number is due to their finite number. NaN for
+        samples that have diverged, whose variance hides any distance.
         """
+        if self.variance > DIVERGED * self.exact_variance:
+            return math.nan
         bias = self.distance - self.variance / SAMPLES[-1]
         return 10 * math.log10(max(1 + bias / self.exact_variance, 1e-9))
 
@@ -160,7 +166,7 @@ def table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
                 (
                     sampler.label,
                     str(own[0].nfe),
-                    *(str(over_images(own, loss)) for loss in losses),
+                    *(decibels(over_images(own, loss)) for loss in losses),
                     f"{math.sqrt(mean([row.distance for row in own])):.1f}",
                     f"{mean([row.spread for row in own]):.2f}",
                     percent(over_images(own, lambda row: 100 * row.covered_50)),
@@ -177,6 +183,11 @@ def over_images(rows: Sequence[Row], value: Callable[[Row], float]) -> Interval:
     for row in rows:
         images.setdefault(row.image, []).append(value(row))
     return interval([mean(values) for values in images.values()])
+
+
+def decibels(loss: Interval) -> str:
+    """Return a mean with its bounds, or a word where samples have diverged."""
+    return "diverges" if math.isnan(loss.mean) else str(loss)
 
 
 def percent(shares: Interval) -> str:

@@ -43,6 +43,9 @@ def test_row_separates_bias_from_finite_number_of_samples() -> None:
     # Of the squared distance 110, 320 / 32 = 10 are due to the 32 samples.
     assert row.limit == pytest.approx(10 * math.log10(500 / 400))
     assert row.spread == pytest.approx(math.sqrt(0.8))
+    assert math.isnan(row._replace(variance=1e9).limit)
+    diverged = [row._replace(method="dps", image=image, variance=1e9) for image in range(2)]
+    assert table(diverged)[1][5] == "diverges"
 
 
 def test_command_resumes_and_prints_all_tasks(
