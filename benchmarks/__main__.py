@@ -8,6 +8,7 @@ import typer
 
 from benchmarks import (
     ablation,
+    acceleration_page,
     board_page,
     checkpoints,
     classics,
@@ -41,6 +42,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("board-page")(board_page.measure)
+app.command("acceleration-page")(acceleration_page.measure)
 app.command("start-up")(program.measure_start_up)
 app.command("log")(program.measure_log)
 app.command("checkpoints")(checkpoints.measure)

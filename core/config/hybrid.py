@@ -107,7 +107,7 @@ class PriorInit(HybridOptions, tag="prior-init", frozen=True):
         Literal["classic", "dip", "pinv"],
         "restoration that the sampler starts at: classic (kriging, bicubic, ..., by the task), one DIP fit, or A+ y",
     ] = "classic"
-    steps: Annotated[Positive, "evaluations of the diffusion network for each sample"] = 20
+    steps: Annotated[Positive, "evaluations of the diffusion network for each sample"] = 50
     samples: Annotated[Positive, "number of samples averaged"] = 8
 
 

@@ -71,7 +71,7 @@ class Reached(NamedTuple):
         start, sampler, nfe, _ = self.variant
         if not self.reaches:
             return f"{start} ({decibels(self.psnr)})"
-        return f"{start} in {self.seconds:.3f} s ({f'{sampler}, {nfe} NFE' if sampler else 'alone'})"
+        return f"{start} in {seconds_text(self.seconds)} ({f'{sampler}, {nfe} NFE' if sampler else 'alone'})"
 
 
 class AccelerationBoard(Scoreboard):
@@ -184,7 +184,9 @@ class AccelerationBoard(Scoreboard):
                 continue
             what = "one sample" if samples == 1 else f"means of {samples} samples"
             (_, sampler, nfe, _), row = goal
-            best = f"pure noise reaches {decibels(row.mean.value)} in {_seconds(row):.3f} s ({sampler}, {nfe} NFE)"
+            best = (
+                f"pure noise reaches {decibels(row.mean.value)} in {seconds_text(_seconds(row))} ({sampler}, {nfe} NFE)"
+            )
             soon = ", ".join(each.text for each in reached if each.reaches)
             never = ", ".join(each.text for each in reached if not each.reaches)
             text = f"{cell.name}, {what}: {best}. Within {TOLERANCE} dB of it: {soon}"
@@ -236,6 +238,11 @@ def board_of(history: Iterable[Event]) -> Scoreboard:
     board = AccelerationBoard(history)
     has_starts = any(Variant.parse(method) for cell in board.cells.values() for method, _ in cell.rows)
     return board if has_starts else Scoreboard(history)
+
+
+def seconds_text(seconds: float) -> str:
+    """Return seconds with two significant digits: 0.24 s."""
+    return f"{float(f'{seconds:.2g}'):g} s" if seconds >= 0.001 else "under 0.001 s"
 
 
 def _seconds(row: MethodScores) -> float:

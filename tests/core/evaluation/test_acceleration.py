@@ -85,8 +85,8 @@ def test_verdicts_say_which_start_is_soonest_and_which_never_gets_there() -> Non
     board = AccelerationBoard([*events(), *events("glyphs")])
     text = board.verdicts()
     assert text[0].startswith("DIP's start - the best other start in the same time: +0.50 [+0.50, +0.50] dB (2 cells")
-    assert "pure noise reaches 22.10 dB in 2.400 s (diffpir, 100 NFE)" in text[1]
-    assert "classic in 0.300 s (ddnm, 3 NFE), dip in 2.100 s (ddnm, 3 NFE)" in text[1]
+    assert "pure noise reaches 22.10 dB in 2.4 s (diffpir, 100 NFE)" in text[1]
+    assert "classic in 0.3 s (ddnm, 3 NFE), dip in 2.1 s (ddnm, 3 NFE)" in text[1]
     assert text[1].endswith("never: lle (19.00 dB)")
 
 
