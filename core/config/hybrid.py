@@ -153,6 +153,10 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     conditioning: Annotated[
         Literal["dip", "pinv"], "second input of the network: DIP's result or, as a control, A+ y"
     ] = field(default="dip", name="beside")
+    normalized: Annotated[
+        bool,
+        "whether the network models (x - second input) / its estimated error in place of the image x (warm starts)",
+    ] = False
     bank: Annotated[
         int, Meta(ge=20, le=60_000), "number of training images in the bank; a tenth more select the best model"
     ] = 500

@@ -6,6 +6,7 @@ Unlike in the published hybrid, the network still gets xt, so its input still co
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import msgspec
@@ -22,6 +23,7 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, Item, RunStarted, StateDict
 from dipddpm.core.experiments.dip_cache import DipResultBank
@@ -29,10 +31,11 @@ from dipddpm.core.experiments.given import load_batch
 from dipddpm.core.experiments.hybrid import HybridExperiment
 from dipddpm.core.experiments.phases import Phases
 from dipddpm.core.experiments.priors import load_prior
-from dipddpm.core.images import to_model
+from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.base import Restorer, shift_step
 from dipddpm.core.methods.budget import TimeBudget
 from dipddpm.core.methods.conditioned import ConditionedRestorer, inherit_prior_options
+from dipddpm.core.methods.starts import noise_levels, normalize
 
 HELD_OUT = 10
 """Ratio of the training bank's size to the size of the held-out bank, on which the best model is selected."""
@@ -72,13 +75,18 @@ class ConditionedTraining:
             self.network = network.with_cond_channels(channels).to(device)
         # Filled once the bank is complete, before the first step of the training.
         self.cond = [torch.zeros(images.images.shape, device=device) for images in self.sets]
+        targets = [images.images.to(device) for images in self.sets]
+        if options.normalized:  # filled with the conditioning images
+            targets = [torch.zeros(images.images.shape, device=device) for images in self.sets]
+        self.targets = targets
+        """The images that the network models: training and held-out images, or what is left of them normalised."""
         self.training = DdpmTraining(
             self.network,
             Schedule.from_config(ddpm, device),
-            train.images.to(device),
+            targets[0],
             ddpm,
             seed=derive(config.seed, "training"),
-            held_out=held_out.images.to(device),
+            held_out=targets[1],
             cond=self.cond[0],
             held_out_cond=self.cond[1],
             selection_objective="v",
@@ -116,8 +124,10 @@ class ConditionedTraining:
         if self.step == 0:
             yield from opening_events(self.sets)
         yield from self.bank_phases
-        for cond, bank in zip(self.cond, self.banks, strict=True):
+        for cond, target, bank in zip(self.cond, self.targets, self.banks, strict=True):
             cond.copy_(self._conditioning(bank))
+            if self.options.normalized:
+                target.copy_(self._normalized(bank, to_unit(cond)))
         for item in self.training:
             yield shift_step(item, len(self.bank_phases))
 
@@ -129,6 +139,13 @@ class ConditionedTraining:
         """Resume from a state that `state_dict` returned."""
         self.training.load_state_dict(state["training"])
         self.bank_phases.load_state_dict(state["banks"])
+
+    def _normalized(self, bank: DipResultBank, start: Tensor) -> Tensor:
+        """Return what a network models that is normalised, as if it were images in [0, 1], like `start`."""
+        case = bank.measurements()
+        known = replace(case, degradation=with_noise_level(case.y, case.degradation))
+        images = to_unit(bank.images.images.to(self.device))
+        return to_unit(normalize(images, start, noise_levels(known, start)))
 
     def _conditioning(self, bank: DipResultBank) -> Tensor:
         """Return the conditioning images of a bank, in model space."""

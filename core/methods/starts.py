@@ -65,6 +65,16 @@ def noise_levels(case: Case, start: Tensor) -> Tensor:
     return torch.maximum(roughness(case), _jumps(case, start))
 
 
+def normalize(images: Tensor, start: Tensor, levels: Tensor) -> Tensor:
+    """Return (images - start) / levels, (N, C, H, W), for `levels` (N,) on the scale of the images.
+
+    This is the conditional normalisation of warm starts (WSD, arXiv 2507.09212) with the start as the mean and one
+    level for each image, from `noise_levels`; the paper learns the mean and a level for each pixel with a network. What
+    is returned has no range, but a standard deviation of about 0.7, like images in model space.
+    """
+    return (images - start) / levels.view(-1, 1, 1, 1)
+
+
 def roughness(case: Case) -> Tensor:
     """Return the root mean square difference of neighbouring measured values of each image, (N,), without noise."""
     measured = case.degradation.operator.measured(case.y)

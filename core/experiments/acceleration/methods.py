@@ -21,7 +21,15 @@ from dipddpm.core.ddpm.solvers import Ancestral, noise
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.evaluation.acceleration import DIP, LLE, NOISE, RUNGS, Variant
-from dipddpm.core.experiments.restore.methods import Methods, Models, Row, knows_level, knows_nothing, knows_prior
+from dipddpm.core.experiments.restore.methods import (
+    CONDITIONED_NAMES,
+    Methods,
+    Models,
+    Row,
+    knows_level,
+    knows_nothing,
+    knows_prior,
+)
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget
@@ -65,7 +73,7 @@ class AccelerationMethods(Methods):
         """Return the rows of a task, in order."""
         parsed = parse_task(task)
         names = [name for name, row in self.rows.items() if row.restores(parsed)]
-        return [*names, *(name for name in ("conditioned", "conditioned-pinv") if self._trained(task, name))]
+        return [*names, *(name for name in CONDITIONED_NAMES.values() if self._trained(task, name))]
 
     def missing_reasons(self, task: str) -> dict[str, str]:
         """Return no reasons: a comparison of starts has no rows that a reader misses."""

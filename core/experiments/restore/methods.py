@@ -37,8 +37,13 @@ from dipddpm.core.methods.dip import DipRestorer
 from dipddpm.core.methods.equal_tricks import equal_ddpm, equal_dip
 from dipddpm.core.methods.robust_dip import RobustDipRestorer
 
-CONDITIONED_NAMES = {"dip": CONDITIONED, "pinv": CONTROLS[CONDITIONED]}
-"""Names of the conditioned networks, by `hybrid.beside`, the kind of conditioning images."""
+CONDITIONED_NAMES = {
+    ("dip", False): CONDITIONED,
+    ("dip", True): f"{CONDITIONED}-normalized",
+    ("pinv", False): CONTROLS[CONDITIONED],
+    ("pinv", True): f"{CONTROLS[CONDITIONED]}-normalized",
+}
+"""Names of the conditioned networks, by `hybrid.beside`, the kind of conditioning images, and `hybrid.normalized`."""
 NO_NETWORK = f"it needs a network that is trained for the task: {TRAIN_ONE}."
 OTHER_TASK = "none of the given networks is trained for this task."
 UNFIT = "it can't restore this task."
@@ -245,7 +250,8 @@ class Methods:
         self._conditioned: dict[tuple[str, str], ConditionedModel] = {}
         tasks = {format_task(parse_task(text)) for text in options.tasks}
         for model in conditioned:
-            task, name = format_task(model.task), CONDITIONED_NAMES[model.options.conditioning]
+            hybrid = model.options
+            task, name = format_task(model.task), CONDITIONED_NAMES[hybrid.conditioning, hybrid.normalized]
             if task not in tasks:
                 problem = f"The network of {model.run} is trained for {task}, which is not among the tasks."
                 raise UserError(problem, f"Add --task {task}, or leave out --conditioned {model.run}.")

@@ -23,6 +23,7 @@ from dipddpm.core.experiments import dip_cache
 from dipddpm.core.experiments.conditioned import ConditionedExperiment, ConditionedTraining
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.conditioned import ConditionedRestorer
+from dipddpm.core.methods.starts import noise_levels, normalize
 from dipddpm.core.runs import RunsFolder
 from tests.core.methods.cases import SCHEDULE, SMALL, assert_resumes_exactly, case, shapes
 from tests.core.steps import until_step
@@ -170,8 +171,9 @@ def test_conditioned_training_resumes_exactly(
 
 
 @pytest.mark.parametrize(("kind", "sampler"), [("dip", "diffpir"), ("dip", "dpm++"), ("pinv", "ddnm")])
-def test_conditioned_restorer_resumes_exactly(kind: str, sampler: str) -> None:
-    options = Conditioned(conditioning=kind, sampler=sampler, steps=4, samples=3)  # type: ignore[arg-type]
+@pytest.mark.parametrize("normalized", [False, True])
+def test_conditioned_restorer_resumes_exactly(kind: str, sampler: str, normalized: bool) -> None:
+    options = Conditioned(conditioning=kind, sampler=sampler, steps=4, samples=3, normalized=normalized)  # type: ignore[arg-type]
     known = case(TASK, shapes(3))
     whole = ConditionedRestorer(known, model(conditioned_network()), options, SMALL)
     items = list(whole)
@@ -198,6 +200,46 @@ def test_conditioned_restorer_samples_follow_cond() -> None:
     list(restorer)
     assert restorer.fit is not None
     assert torch.allclose(restorer.images, torch.stack(restorer.fit.restored), atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler", ["dpm++", "ddnm", "diffpir"])
+@pytest.mark.parametrize("kind", ["dip", "pinv"])
+def test_normalized_sampler_returns_the_truth_of_an_all_knowing_network(kind: str, sampler: str) -> None:
+    """The network returns (truth - start) / level; a wrong measurement or noise level would pull it away from there."""
+    truth = shapes(2)
+    known = case("inpaint:missing=0.5", truth)
+
+    class Knowing(torch.nn.Module):
+        remainder = torch.zeros(0)
+
+        def forward(self, inputs: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            del inputs, t
+            return self.remainder
+
+    options = build("ddpm", settings={"ddpm.objective": "x0"})
+    assert isinstance(options, DdpmRun)
+    network = Knowing()
+    knowing = TrainedModel(network, SCHEDULE, options.ddpm, torch.device("cpu"))
+    hybrid = Conditioned(conditioning=kind, sampler=sampler, normalized=True, steps=5, samples=3)  # type: ignore[arg-type]
+    restorer = ConditionedRestorer(known, knowing, hybrid, SMALL)
+    if restorer.fit is not None:
+        list(restorer.fit)
+    start = restorer.images
+    network.remainder = normalize(truth, start, noise_levels(known, start)).repeat_interleave(3, 0)
+    list(restorer)
+    assert (start - truth).abs().max() > 0.05
+    torch.testing.assert_close(restorer.images, truth, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["dip", "pinv"])
+def test_normalized_training_models_what_the_start_lacks(kind: str, prior: Path) -> None:
+    made = training(prior, **{"hybrid.beside": kind, "hybrid.normalized": True}, ddpm__epochs=1)
+    list(made)
+    for images, cond, target, bank in zip(made.sets, made.cond, made.targets, made.banks, strict=True):
+        levels = noise_levels(bank.measurements(), to_unit(cond)).view(-1, 1, 1, 1)
+        restored = to_unit(cond) + levels * to_model(target)
+        torch.testing.assert_close(restored, to_unit(images.images), atol=1e-5, rtol=0)
+    assert made.training.images is made.targets[0]
 
 
 def test_conditioned_experiment_trains_restores_and_scores(prior: Path, tmp_path: Path) -> None:
