@@ -23,8 +23,9 @@ from dipddpm.core.methods.starts import Start, StartedRestorer, noise_levels, st
 class PriorInitRestorer(StartedRestorer):
     """The mean of samples of a data-consistent sampler that starts at a restoration, noised by `noise_levels`.
 
-    The start is a classic restoration by default. On the comparison of starts (`dipddpm run acceleration`) a classic
-    start was as good as DIP's or better in the prior's domain, and took a tenth of its time.
+    The start is a classic restoration by default. In the comparison of starts (`dipddpm run acceleration`), twelve test
+    images of FashionMNIST, kriging was the better start than DIP where 70% of the pixels were missing, by 0.4 dB in a
+    seventh of the time. At a fourth of the resolution, DIP and bicubic interpolation were equal within the bounds.
     """
 
     def __init__(self, case: Case, prior: TrainedModel, options: PriorInit, dip: DipConfig) -> None:
