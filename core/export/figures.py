@@ -153,7 +153,7 @@ def _misfit(record: Record) -> Drawing | None:
     measurements = record.all(FitMeasured)
     if len(measurements) < 2:
         return None
-    steps, count = [measured.step for measured in measurements], len(measurements[0].residual)
+    steps, count = [measured.step for measured in measurements], min(len(each.residual) for each in measurements)
     curves = [Curve("residual", steps, [mean(measured.residual) for measured in measurements], marks=False)]
     if 1 < count < FEW:
         rows = ([measured.residual[image] for measured in measurements] for image in range(count))

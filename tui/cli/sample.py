@@ -61,14 +61,16 @@ def sample(
     restart_steps: Annotated[
         int, typer.Option(metavar="N", min=1, help="Steps of each restart.", rich_help_panel=SAMPLING)
     ] = DEFAULTS.restart_steps,
-    restart_levels: Annotated[
-        tuple[float, float],
+    restart_low: Annotated[
+        float,
         typer.Option(
-            metavar="LOW HIGH",
-            help="Noise at which restart adds noise, and up to which, in grey levels.",
-            rich_help_panel=SAMPLING,
+            metavar="LEVEL", help="Noise at which restart adds noise, in grey levels.", rich_help_panel=SAMPLING
         ),
-    ] = (DEFAULTS.restart_low, DEFAULTS.restart_high),
+    ] = DEFAULTS.restart_low,
+    restart_high: Annotated[
+        float,
+        typer.Option(metavar="LEVEL", help="Noise that there is then, in grey levels.", rich_help_panel=SAMPLING),
+    ] = DEFAULTS.restart_high,
     n: Annotated[
         int,
         typer.Option(
@@ -154,7 +156,7 @@ def sample(
     extra = [*([nearest] if evaluate else []), *([scaled] if atomic.is_file(scaled) else [])]
     _refuse_paths([grid, *([trajectory] if trajectory else []), *extra], replace=force)
     _refuse_evaluation(evaluate, label)
-    low, high = _refuse_levels(*restart_levels)
+    low, high = _refuse_levels(restart_low, restart_high)
     source_run = find_run(run, runs_dir)
     usable = devices.candidates(device)
     import torch
@@ -291,7 +293,8 @@ def _refuse_guidance(model: TrainedModel, guidance: float) -> None:
 
 def _refuse_levels(low: float, high: float) -> tuple[float, float]:
     if not 0 < low < high:
-        raise UserError(f"--restart-levels must rise from above 0, not {low:g} {high:g}.", "Give such as 8 38.")
+        problem = f"--restart-low and --restart-high must rise from above 0, not {low:g} and {high:g}."
+        raise UserError(problem, "Give such as 8 and 38.")
     return low, high
 
 

@@ -67,11 +67,14 @@ def test_sample_restarts_with_given_repeats_and_levels(
         tmp_path / "a.png",
         "--json",
     )
-    assert dipddpm(*command, "--restarts", "3", "--restart-steps", "2", "--restart-levels", "20", "200") == 0
+    assert (
+        dipddpm(*command, "--restarts", "3", "--restart-steps", "2", "--restart-low", "20", "--restart-high", "200")
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["nfe"] == 9 + 3 * 4
-    for levels in (("38", "8"), ("0", "8")):
-        assert dipddpm(*command, "--force", "--restart-levels", *levels) == 2
-        assert "--restart-levels must rise" in capsys.readouterr().err
+    for low, high in (("38", "8"), ("0", "8")):
+        assert dipddpm(*command, "--force", "--restart-low", low, "--restart-high", high) == 2
+        assert "--restart-high must rise" in capsys.readouterr().err
 
 
 def test_sample_draws_class_with_guidance(tmp_path: Path, runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
