@@ -109,7 +109,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "restore.tasks": ("inpaint:missing=0.7,sigma=5",),
             "restore.sets": ("fashion-mini", "patches"),
             "restore.methods": ("prior-init",),
-            "restore.images": 8,
+            "restore.images": 4,
             "acceleration.nfe": "5,20,100",
             "acceleration.lle_images": 20,
         },
