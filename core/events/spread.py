@@ -49,4 +49,6 @@ def _mean(values: Iterable[float]) -> float:
 
 def _quadratic_mean(values: Sequence[float]) -> float:
     """Return the root of the mean square of the values that are finite."""
-    return math.sqrt(_mean(value**2 for value in values))
+    finite = [value for value in values if math.isfinite(value)]
+    # hypot doesn't overflow where the square of a value would.
+    return math.hypot(*finite) / math.sqrt(len(finite)) if finite else math.nan
