@@ -54,7 +54,7 @@ LONG = Sampler("mmps 8", "mmps", 500, {"iterations": 8})
 
 
 class Row(NamedTuple):
-    """What is measured of a sampler on one image; PSNR in dB, the others in grey levels or their squares."""
+    """The measurements of a sampler on one image: PSNR in dB, variances and distances in squared grey levels."""
 
     images: str
     task: str

@@ -13,6 +13,7 @@ from dipddpm.core.ddpm.solvers import Solver
 from dipddpm.core.ddpm.spacing import refuse_steps
 from dipddpm.core.ddpm.training import READ_EVERY
 from dipddpm.core.events import StateDict, Step
+from dipddpm.core.images import to_unit
 
 CLIP_REMEDY = (
     "Train with a lower ddpm.lr, ddpm.beta_end or ddpm.timesteps, "
@@ -119,3 +120,48 @@ class Sampling:
         self.steps_done += 1
         if self.trajectory_every and self.steps_done % self.trajectory_every == 0:
             self.trajectory.append(self.xt.cpu())
+
+
+class AveragedSampling(Sampling):
+    """A sampling of `count` samples of each image, which are consecutive in xt; `images` are their means.
+
+    The other arguments are those of `Sampling`.
+    """
+
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        solver: Solver,
+        start: tuple[int, int, int, int] | Tensor,
+        *,
+        count: int,
+        begin: int | None = None,
+        steps: int = 0,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.count = count
+        """The number of samples of each image."""
+        super().__init__(denoiser, solver, start, begin=begin, steps=steps, seed=seed, device=device)
+
+    @property
+    def images(self) -> Tensor:
+        """The current means of the samples (N, C, H, W), on the scale [0, 1] but not clipped."""
+        return to_unit(self.xt.view(-1, self.count, *self.xt.shape[1:]).mean(1))
+
+    @property
+    def samples(self) -> Tensor | None:
+        """The current samples, (K, N, C, H, W), in [0, 1] but not clipped; None if there is only one."""
+        if self.count < 2:
+            return None
+        return to_unit(self.xt.view(-1, self.count, *self.xt.shape[1:]).movedim(1, 0))
+
+    @property
+    def spread(self) -> Tensor | None:
+        """The standard deviation of the samples, (N, C, H, W), in [0, 1], with the divisor K - 1; None without any."""
+        return None if (samples := self.samples) is None else samples.std(0)
+
+    @property
+    def nfe(self) -> int:
+        """The number of network evaluations for each image, all its samples together."""
+        return self.evaluations * self.count

@@ -1,4 +1,4 @@
-"""The comparison of starts of a diffusion sampler: how soon each one reaches the sampler's full quality.
+"""The comparison of starts of a diffusion sampler: how soon each one is as good as pure noise at its best.
 
 Loads no torch.
 """
@@ -6,29 +6,28 @@ Loads no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 from dipddpm.core.config.hybrid import HYBRIDS
-from dipddpm.core.evaluation.cell import Cell, seeds, span
-from dipddpm.core.evaluation.intervals import Interval, interval, pooled
+from dipddpm.core.evaluation.cell import Cell, paired_differences, seeds, span
+from dipddpm.core.evaluation.intervals import interval, pooled
 from dipddpm.core.evaluation.rows import MethodScores
-from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import Event, RestorationsCompared
+from dipddpm.core.evaluation.scoreboard import Scoreboard, differences_by_set
+from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored
 from dipddpm.core.io.sanitize import wrapped
 from dipddpm.core.means import decibels, psnr_mean
 
 TOLERANCE = 0.1
-"""PSNR in dB by which a start may miss the full quality, and still reaches it."""
+"""PSNR in dB by which a start may be below pure noise at its best, and still counts as equally good."""
 NOISE, LLE, DIP = "noise", "lle", "dip"
 ALONE = ("pinv", "classic", DIP)
 """The starts that are restorations themselves."""
-RUNGS = {
-    "in-place": "DIP's result in place of xT",
-    "mixed": "half DIP's result, half noise at T",
-    "noised": "DIP's result with the noise of t0",
-}
-"""Wrong uses of a start, from the published one on: without the measurement; a sampler's name in a `Variant`."""
+RUNGS = ("in-place", "mixed", "noised")
+"""Wrong uses of DIP's result, which stand in place of a sampler's name in a `Variant`, from the published one on.
+
+The result takes the place of xT, is half of it beside noise, or has the noise of t0. None uses the measurement.
+"""
 _LABEL = re.compile(r"([a-z]+) > ([a-z-]+) (\d+) x(\d+)")
 
 
@@ -82,14 +81,14 @@ class AccelerationBoard(Scoreboard):
         rows: dict[Variant, MethodScores] = {}
         for (method, _), row in cell.rows.items():
             if method in ALONE:
-                rows |= {Variant(method, "", 0, samples): row for samples in _samples(cell)}
+                rows |= {Variant(method, "", 0, samples): row for samples in self.samples(cell)}
             elif (variant := Variant.parse(method)) and variant.sampler not in RUNGS:
                 rows[variant] = row
         return rows
 
     def samples(self, cell: Cell) -> list[int]:
         """Return the numbers of samples that are averaged in a cell."""
-        return _samples(cell)
+        return sorted({variant.samples for method, _ in cell.rows if (variant := Variant.parse(method))})
 
     def goal(self, cell: Cell, samples: int) -> tuple[Variant, MethodScores] | None:
         """Return the best row that begins at pure noise with so many samples; None without any."""
@@ -122,7 +121,7 @@ class AccelerationBoard(Scoreboard):
             return None
         others = [row for v, row in variants.items() if v.start != DIP and _seconds(row) <= _seconds(ours)]
         best = max(others, key=lambda row: row.mean, default=None)
-        return (ours, best, _differences(ours, best)) if best else None
+        return (ours, best, paired_differences(ours, best)) if best else None
 
     def headline(self, step: int = 0) -> RestorationsCompared | None:
         """Return the PSNR of DIP's start, and its gain over every other start in the same time; None without it."""
@@ -130,7 +129,7 @@ class AccelerationBoard(Scoreboard):
         if not found:
             return None
         ours = [gain[0] for _, gain in found]
-        mean_gain = self._pooled([(cell, differences) for cell, (_, _, differences) in found])
+        mean_gain = pooled(differences_by_set((cell, differences) for cell, (_, _, differences) in found))
         return RestorationsCompared(
             method="DIP's start",
             psnr=psnr_mean([row.mean.value for row in ours]).value,
@@ -146,12 +145,12 @@ class AccelerationBoard(Scoreboard):
         )
 
     def verdicts(self) -> list[str]:
-        """Say in words which start reaches the full quality soonest in each cell, and what DIP's start gains."""
+        """Say in words which start is soonest as good as pure noise in each cell, and what DIP's start gains."""
         texts = [text for cell in self.cells.values() for text in self._cell_verdicts(cell)]
         gains = [(cell, gain[2]) for cell in self.cells.values() if (gain := self.gain_in_time(cell))]
         if len(gains) > 1:
             size = f"{len(gains)} cells, {span([len(d) for _, d in gains], 'image')}, {seeds([c for c, _ in gains])}"
-            text = self._pooled(gains).text(" dB")
+            text = pooled(differences_by_set(gains)).text(" dB")
             texts.insert(0, f"DIP's start - the best other start in the same time: {text} ({size})")
         return texts
 
@@ -171,10 +170,6 @@ class AccelerationBoard(Scoreboard):
     def summary(self) -> list[str]:
         """Return the verdicts in lines."""
         return [line for text in self.verdicts() for line in wrapped(text, 79, "  ")]
-
-    def full_table(self) -> list[str]:
-        """Return all rows of all cells with all scores and costs."""
-        return super().lines()
 
     def _cell_verdicts(self, cell: Cell) -> list[str]:
         texts = []
@@ -203,7 +198,7 @@ class AccelerationBoard(Scoreboard):
         variants = {variant: row for variant, row in rows.items() if variant}
         nfes = sorted({variant.nfe for variant in variants})
         lines = wrapped(f"{cell.name} ({cell.size})", width, "  ")
-        for samples in sorted({variant.samples for variant in variants}):
+        for samples in self.samples(cell):
             what = "one sample" if samples == 1 else f"mean of {samples} samples"
             lines.append(f"  PSNR, {what}; NFE".ljust(30) + "".join(f"{nfe:>7}" for nfe in nfes))
             for start, sampler in dict.fromkeys((v.start, v.sampler) for v in variants):
@@ -220,24 +215,12 @@ class AccelerationBoard(Scoreboard):
             lines.append(f"{label}{decibels(row.mean.value, ''):>7}{_seconds(row):>9.3f}")
         return [line.rstrip() for line in lines]
 
-    @staticmethod
-    def _pooled(gains: Sequence[tuple[Cell, dict[int, float]]]) -> Interval:
-        """Return the mean over all cells; an image that was degraded by several tasks counts once."""
-        by_set: dict[str, list[dict[int, float]]] = {}
-        for cell, differences in gains:
-            by_set.setdefault(cell.set, []).append(differences)
-        strata = []
-        for tasks in by_set.values():
-            shared = [index for index in tasks[0] if all(index in task for task in tasks)]
-            strata.append([sum(task[index] for task in tasks) / len(tasks) for index in shared])
-        return pooled(strata)
-
 
 def board_of(history: Iterable[Event]) -> Scoreboard:
     """Return the board of a log: the comparison of starts if it has any, else the scoreboard."""
-    board = AccelerationBoard(history)
-    has_starts = any(Variant.parse(method) for cell in board.cells.values() for method, _ in cell.rows)
-    return board if has_starts else Scoreboard(history)
+    scored = [event for event in history if isinstance(event, RestorationScored | RestorationMissing)]
+    has_starts = any(Variant.parse(event.method) for event in scored)
+    return AccelerationBoard(scored) if has_starts else Scoreboard(scored)
 
 
 def seconds_text(seconds: float) -> str:
@@ -248,13 +231,3 @@ def seconds_text(seconds: float) -> str:
 def _seconds(row: MethodScores) -> float:
     """Return the seconds for each image."""
     return row.average("seconds") / max(1, len(row.psnr))
-
-
-def _samples(cell: Cell) -> list[int]:
-    """Return the numbers of samples that are averaged in a cell."""
-    return sorted({variant.samples for method, _ in cell.rows if (variant := Variant.parse(method))})
-
-
-def _differences(ours: MethodScores, best: MethodScores) -> dict[int, float]:
-    other = dict(zip(best.by_image, best.psnr, strict=True))
-    return {i: value - other[i] for i, value in zip(ours.by_image, ours.psnr, strict=True) if i in other}

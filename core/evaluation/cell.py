@@ -109,7 +109,7 @@ class Cell:
 
     def differences(self, hybrid: str, yardstick: Yardstick) -> dict[int, float]:
         """Return the hybrid's PSNR minus that of the yardstick's row, by the index of the image."""
-        return _differences(self.rows.get((hybrid, "")), self.best(hybrid, yardstick))
+        return paired_differences(self.rows.get((hybrid, "")), self.best(hybrid, yardstick))
 
     def gain(self, hybrid: str, yardstick: Yardstick) -> Interval | None:
         """Return the mean of `differences` with its bounds; None without differences."""
@@ -131,7 +131,7 @@ class Cell:
             if control := self.rows.get((CONTROLS.get(hybrid, ""), "")):
                 named.setdefault(control.label, (control, "control"))
             for row, role in named.values():
-                if differences := _differences(self.rows[hybrid, ""], row):
+                if differences := paired_differences(self.rows[hybrid, ""], row):
                     gain = interval([*differences.values()])
                     texts.append(f"{hybrid} - {row.method}: {gain.text(' dB')} ({role})")
         return texts
@@ -155,9 +155,10 @@ def span(numbers: Sequence[int], noun: str) -> str:
     return f"{low} {noun}{'' if low == 1 else 's'}" if low == high else f"{low} to {high} {noun}s"
 
 
-def _differences(hybrid: MethodScores | None, other: MethodScores | None) -> dict[int, float]:
-    if hybrid is None or other is None:
+def paired_differences(row: MethodScores | None, other: MethodScores | None) -> dict[int, float]:
+    """Return the PSNR of a row minus that of another one, by the index of the image; empty if one is missing."""
+    if row is None or other is None:
         return {}
-    ours, theirs = (dict(zip(row.by_image, row.psnr, strict=True)) for row in (hybrid, other))
+    ours, theirs = (dict(zip(each.by_image, each.psnr, strict=True)) for each in (row, other))
     pairs = {index: (value, theirs[index]) for index, value in ours.items() if index in theirs}
     return {index: 0.0 if a == b else a - b for index, (a, b) in pairs.items()}  # two exact images are infinite

@@ -58,14 +58,14 @@ class Scoreboard:
         An image degraded by several tasks counts once, with its mean difference; an image counts only if all of its
         set's cells have it.
         """
-        by_set: dict[str, list[dict[int, float]]] = {}
-        cells = []
-        for cell in self.cells.values():
-            if (impulses or not cell.has_impulses) and (differences := cell.differences(hybrid, yardstick)):
-                by_set.setdefault(cell.set, []).append(differences)
-                cells.append(cell)
-        strata = [_means(tasks) for tasks in by_set.values()]
+        found = [
+            (cell, differences)
+            for cell in self.cells.values()
+            if (impulses or not cell.has_impulses) and (differences := cell.differences(hybrid, yardstick))
+        ]
+        strata = differences_by_set(found)
         counted = [len(stratum) for stratum in strata]
+        cells = [cell for cell, _ in found]
         return Gain(yardstick, pooled(strata), cells, counted) if all(counted) and strata else None
 
     def gains(self, hybrid: str, *, impulses: bool = True) -> list[Gain]:
@@ -175,6 +175,14 @@ class Scoreboard:
         below = sum(gain.mean < BELOW for gain, _ in gains)
         worst = f"{hybrid}, worst cell: {cell.name}, {gain.text(' dB')} against {best.method}"
         return [f"{worst}; {below} of {_cells(len(gains))} below {BELOW} dB"]
+
+
+def differences_by_set(cells: Iterable[tuple[Cell, dict[int, float]]]) -> list[list[float]]:
+    """Return the differences of each set's images, which an image's tasks are averaged to, from those of each cell."""
+    by_set: dict[str, list[dict[int, float]]] = {}
+    for cell, differences in cells:
+        by_set.setdefault(cell.set, []).append(differences)
+    return [_means(tasks) for tasks in by_set.values()]
 
 
 def _means(tasks: Sequence[dict[int, float]]) -> list[float]:

@@ -75,18 +75,17 @@ class ConditionedTraining:
             self.network = network.with_cond_channels(channels).to(device)
         # Filled once the bank is complete, before the first step of the training.
         self.cond = [torch.zeros(images.images.shape, device=device) for images in self.sets]
-        targets = [images.images.to(device) for images in self.sets]
-        if options.normalized:  # filled with the conditioning images
-            targets = [torch.zeros(images.images.shape, device=device) for images in self.sets]
-        self.targets = targets
-        """The images that the network models: training and held-out images, or what is left of them normalised."""
+        if options.normalized:  # filled together with the conditioning images
+            self.targets = [torch.zeros_like(cond) for cond in self.cond]
+        else:
+            self.targets = [images.images.to(device) for images in self.sets]
         self.training = DdpmTraining(
             self.network,
             Schedule.from_config(ddpm, device),
-            targets[0],
+            self.targets[0],
             ddpm,
             seed=derive(config.seed, "training"),
-            held_out=targets[1],
+            held_out=self.targets[1],
             cond=self.cond[0],
             held_out_cond=self.cond[1],
             selection_objective="v",
@@ -141,7 +140,7 @@ class ConditionedTraining:
         self.bank_phases.load_state_dict(state["banks"])
 
     def _normalized(self, bank: DipResultBank, start: Tensor) -> Tensor:
-        """Return what a network models that is normalised, as if it were images in [0, 1], like `start`."""
+        """Return the images minus `start`, in units of its estimated error, on the scale [0, 1] of model space."""
         case = bank.measurements()
         known = replace(case, degradation=with_noise_level(case.y, case.degradation))
         images = to_unit(bank.images.images.to(self.device))

@@ -1,4 +1,4 @@
-"""What a run yields about the spread of the results that a restoration averages: an event and a picture."""
+"""The event and the picture that a run yields of the spread of averaged results."""
 
 from __future__ import annotations
 

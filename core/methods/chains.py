@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -18,9 +18,11 @@ from dipddpm.core.ddpm.posterior import METHODS, Problem
 from dipddpm.core.ddpm.sampling import Sampling
 from dipddpm.core.ddpm.solvers import noise
 from dipddpm.core.degrade import Degradation
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.events import Item, StateDict, Step
 from dipddpm.core.images import to_model, to_unit
 from dipddpm.core.methods.diffusion import diffusion_for
+from dipddpm.core.methods.starts import noise_levels
 
 LEVELS = 16
 """Number of timesteps, between the cleanest one and pure noise, at which chains can start."""
@@ -73,6 +75,16 @@ class Chains:
                 prior.denoiser(), solver, noised, begin=begin, steps=min(steps, begin + 1), seed=group_seed
             )
             self.samplings.append(sampling)
+
+    @classmethod
+    def at(
+        cls, start: Tensor, case: Case, prior: TrainedModel, *, steps: int, samples: int, seed: int, method: str = ""
+    ) -> Self:
+        """Start at these images of a case with known noise, at the noise levels of `noise_levels`."""
+        levels = noise_levels(case, start).tolist()
+        return cls(
+            prior, case.y, case.degradation, start, levels, steps=steps, samples=samples, seed=seed, method=method
+        )
 
     def __len__(self) -> int:
         return sum(len(sampling) for sampling in self.samplings)

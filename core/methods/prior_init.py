@@ -17,7 +17,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.methods.budget import clock_of
 from dipddpm.core.methods.chains import LEVELS, Chains
-from dipddpm.core.methods.starts import Start, StartedRestorer, noise_levels, start_restorer
+from dipddpm.core.methods.starts import Start, StartedRestorer, start_restorer
 
 
 class PriorInitRestorer(StartedRestorer):
@@ -34,16 +34,8 @@ class PriorInitRestorer(StartedRestorer):
         self.steps = (dip.iterations if options.start == "dip" else 1) + LEVELS * options.steps
 
         def chains(images: Tensor) -> Chains:
-            return Chains(
-                prior,
-                known.y,
-                known.degradation,
-                images,
-                noise_levels(known, images).tolist(),
-                steps=options.steps,
-                samples=options.samples,
-                seed=derive(case.seed, "chains"),
-            )
+            seed = derive(case.seed, "chains")
+            return Chains.at(images, known, prior, steps=options.steps, samples=options.samples, seed=seed)
 
         start = Start(lambda: start_restorer(options.start, case, dip), clock_of(case.y.device))
         super().__init__(start, chains)

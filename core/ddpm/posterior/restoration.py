@@ -13,11 +13,10 @@ from dipddpm.core.ddpm.posterior.guided import Dps, Mmps, PiGdm
 from dipddpm.core.ddpm.posterior.problem import Problem
 from dipddpm.core.ddpm.posterior.proximal import DiffPir, Robust
 from dipddpm.core.ddpm.posterior.spectral import Ddnm, Ddrm
-from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.sampling import AveragedSampling
 from dipddpm.core.ddpm.solvers import Solver
 from dipddpm.core.degrade import Degradation, Identity
 from dipddpm.core.errors import UserError
-from dipddpm.core.images import to_unit
 
 
 @dataclass
@@ -56,7 +55,7 @@ METHODS: dict[str, Callable[..., Solver]] = {
 """The methods by name; a method's options are the arguments of its constructor after the problem."""
 
 
-class Restoration(Sampling):
+class Restoration(AveragedSampling):
     """A restoration of images of `shape` (N, C, H, W) from measurements y by one of `METHODS`, done by iterating.
 
     `images` is the result: the mean of `samples` restorations of each image. The mean has up to 3 dB more PSNR than a
@@ -77,36 +76,14 @@ class Restoration(Sampling):
         seed: int = 0,
         options: dict[str, float] | None = None,
     ) -> None:
-        self.count = samples
-        """The number of samples of each image."""
         indices = [i for i in range(shape[0]) for _ in range(samples)]
         repeated = (len(indices), *shape[1:])
         problem = Problem(y[indices], degradation.select(indices), repeated)
         solver = METHODS[method](problem, **(options or {}))
         steps = 1 if isinstance(solver, PosteriorMean) else steps
-        super().__init__(denoiser, solver, repeated, steps=steps, device=y.device, seed=seed)
-
-    @property
-    def images(self) -> Tensor:
-        """The current restored images (N, C, H, W), on the scale [0, 1] but not clipped."""
-        return to_unit(self.xt.view(-1, self.count, *self.xt.shape[1:]).mean(1))
+        super().__init__(denoiser, solver, repeated, count=samples, steps=steps, device=y.device, seed=seed)
 
     @property
     def samples(self) -> Tensor | None:
-        """The current samples, (K, N, C, H, W), in [0, 1] but not clipped.
-
-        None if there is only one, and for the posterior mean, which has no random draws.
-        """
-        if self.count < 2 or isinstance(self.solver, PosteriorMean):
-            return None
-        return to_unit(self.xt.view(-1, self.count, *self.xt.shape[1:]).movedim(1, 0))
-
-    @property
-    def spread(self) -> Tensor | None:
-        """The standard deviation of the samples, (N, C, H, W), in [0, 1], with the divisor K - 1; None without any."""
-        return None if (samples := self.samples) is None else samples.std(0)
-
-    @property
-    def nfe(self) -> int:
-        """The number of network evaluations for each image, all its samples together."""
-        return self.evaluations * self.count
+        """The current samples, as of any averaged sampling; None for the posterior mean, which has no random draws."""
+        return None if isinstance(self.solver, PosteriorMean) else super().samples

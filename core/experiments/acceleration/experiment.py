@@ -7,10 +7,10 @@ from dipddpm.core.data import ImageSet
 from dipddpm.core.data.sources import load_split
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.acceleration import DIP, LLE, RUNGS, AccelerationBoard, Variant
+from dipddpm.core.evaluation.acceleration import LLE, RUNGS, AccelerationBoard, Variant
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Pictures
-from dipddpm.core.experiments.acceleration.methods import AccelerationMethods
+from dipddpm.core.experiments.acceleration.methods import AccelerationMethods, variants
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.methods.budget import Clock
@@ -58,8 +58,7 @@ class AccelerationExperiment(RestoreExperiment):
         few = min(steps, key=lambda nfe: abs(nfe - 5))
         names = self.methods.for_task(task)
         alone = [name for name in options.starts if name in names]
-        wrong = [Variant(DIP, rung, nfe, 1).label for rung in RUNGS for nfe in steps[::-1]]
-        first = {Variant.parse(label).sampler: label for label in reversed(wrong) if label in names}  # type: ignore[union-attr]
+        wrong = {v.sampler: v.label for v in variants(self.config) if v.sampler in RUNGS}  # with the most evaluations
         chains = [Variant(start, sampler, few, samples).label for start in options.starts]
         full = Variant("noise", sampler, steps[-1], samples).label
-        return [*alone, full, *chains, *first.values()][:MOST_SHOWN]
+        return [*alone, full, *chains, *reversed(wrong.values())][:MOST_SHOWN]

@@ -16,7 +16,7 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.posterior import METHODS, Problem, Restoration
 from dipddpm.core.ddpm.posterior.consistent import DataConsistent
 from dipddpm.core.ddpm.posterior.extrapolation import Extrapolated, learn_extrapolation
-from dipddpm.core.ddpm.sampling import Sampling
+from dipddpm.core.ddpm.sampling import AveragedSampling
 from dipddpm.core.ddpm.solvers import Ancestral, noise
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
@@ -108,16 +108,9 @@ class AccelerationMethods(Methods):
             return StartedRestorer(start, lambda images: Unguided(case, self.models.prior, variant, images))
 
         def chains(images: Tensor) -> Restorer:
-            return Chains(
-                self.models.prior,
-                case.y,
-                case.degradation,
-                images,
-                noise_levels(case, images).tolist(),
-                steps=steps,
-                samples=variant.samples,
-                seed=derive(case.seed, "diffusion"),
-                method=variant.sampler,
+            seed, method = derive(case.seed, "diffusion"), variant.sampler
+            return Chains.at(
+                images, case, self.models.prior, steps=steps, samples=variant.samples, seed=seed, method=method
             )
 
         return StartedRestorer(start, chains)
@@ -189,13 +182,12 @@ class PureNoise(Restoration):
             self.solver = Extrapolated(self.solver, coefficients)
 
 
-class Unguided(Sampling):
+class Unguided(AveragedSampling):
     """The mean of ancestral samples that begin at a start in a wrong way, and never use the measurement again."""
 
     iterations = 0
 
     def __init__(self, case: Case, prior: TrainedModel, variant: Variant, images: Tensor) -> None:
-        self.count = variant.samples
         generator = torch.Generator(images.device).manual_seed(derive(case.seed, "start"))
         first = to_model(images).repeat_interleave(variant.samples, 0)
         last = len(prior.schedule) - 1
@@ -211,26 +203,8 @@ class Unguided(Sampling):
             prior.denoiser(),
             Ancestral("posterior"),
             xt,
+            count=variant.samples,
             begin=begin,
             steps=min(variant.nfe, begin + 1),
             seed=derive(case.seed, "diffusion"),
         )
-
-    @property
-    def images(self) -> Tensor:
-        """The current means of the samples (N, C, H, W), in [0, 1] but not clipped."""
-        return to_unit(self._by_image.mean(1))
-
-    @property
-    def spread(self) -> Tensor | None:
-        """The standard deviation of the samples, (N, C, H, W), in [0, 1]; None if there is one."""
-        return to_unit(self._by_image).std(1) if self.count > 1 else None
-
-    @property
-    def _by_image(self) -> Tensor:
-        return self.xt.view(-1, self.count, *self.xt.shape[1:])
-
-    @property
-    def nfe(self) -> int:
-        """Network evaluations for each image, summed over its samples."""
-        return self.evaluations * self.count

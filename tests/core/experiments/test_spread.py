@@ -1,4 +1,4 @@
-"""What runs yield about the spread of averaged results, against numpy and against a posterior that is known exactly."""
+"""The spread of averaged results in a run, against numpy and against a posterior that is known exactly."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_coverage_counts_ties_over_all_orders() -> None:
 
 
 def test_coverage_of_one_pixel_interpolates_between_intervals() -> None:
-    """Of 4 samples, the level 0.4 lies midway between the interval of all, 0.6, and that of the middle two, 0.2."""
+    """The interval of all 4 samples has the level 0.6, that of the middle two 0.2; 0.4 lies midway between them."""
     samples = torch.tensor([0.0, 1.0, 2.0, 3.0]).view(-1, 1, 1, 1, 1)
     found = [coverage(samples, torch.full((1, 1, 1, 1), x), 0.4).item() for x in (-1.0, 0.5, 1.5, 2.5, 4.0)]
     assert found == pytest.approx([0, 0.5, 1, 0.5, 0])
