@@ -15,7 +15,7 @@ import torch.distributed as dist
 from dipddpm.core import config as configs
 from dipddpm.core.compute.distributed import ProcessGroup
 from dipddpm.core.config import DipRun, RestoreRun
-from dipddpm.core.events import EarlyStopped, Item, RestorationScored
+from dipddpm.core.events import EarlyStopped, Item, RestorationScored, StateDict, Step
 from dipddpm.core.experiments.dip import DipExperiment
 from dipddpm.core.experiments.restore import experiment as run
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
@@ -84,20 +84,26 @@ def carry_out(prior: str) -> dict[str, Any]:
         results["dip resumed"] = [*before, *again]
     whole = restore(prior)
     sync_seconds, run.SYNC_SECONDS = run.SYNC_SECONDS, 0.0  # the ranks sync after each item, so both are in the middle
-    results["restore before"] = past_first_score(whole, 3)
-    results["restore state"] = whole.state_dict()
+    results["restore before"], results["restore state"] = until_both_work(whole, ranks)
     run.SYNC_SECONDS = sync_seconds
     results["restore"] = [*results["restore before"], *whole]
     return results
 
 
-def past_first_score(experiment: RestoreExperiment, more: int) -> list[Item]:
-    """Return the items up to the first score, which don't depend on the clock, and the items of `more` steps."""
-    every = iter(experiment)
-    items = [next(every)]
-    while not isinstance(items[-1], RestorationScored):
-        items.append(next(every))
-    return [*items, *until_step(every, more)]
+def until_both_work(experiment: RestoreExperiment, ranks: ProcessGroup) -> tuple[list[Item], StateDict]:
+    """Return the items up to a step after the first score at which both ranks are amid a job, and its state.
+
+    The clock decides how many steps that takes.
+    """
+    items = list[Item]()
+    for item in experiment:
+        items.append(item)
+        if isinstance(item, Step) and any(isinstance(each, RestorationScored) for each in items):
+            state = experiment.state_dict()
+            busy = [bool(job["work"]) for job in state["begun"].values()] == [True] * RANKS  # as rank 0 knows it
+            if ranks.gather(busy, to_all=True)[0]:
+                return items, state
+    raise AssertionError("no step found both ranks amid a job")
 
 
 def stops(items: list[Item]) -> list[EarlyStopped]:
