@@ -9,6 +9,7 @@ import typer
 from benchmarks import (
     ablation,
     acceleration_page,
+    averages,
     board_page,
     checkpoints,
     classics,
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 app.command("board-page")(board_page.measure)
 app.command("acceleration-page")(acceleration_page.measure)
+app.command("averages")(averages.measure)
 app.command("start-up")(program.measure_start_up)
 app.command("log")(program.measure_log)
 app.command("checkpoints")(checkpoints.measure)
