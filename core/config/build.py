@@ -18,6 +18,7 @@ from dipddpm.core.config.tasks import ESTIMATED, RENAMED, TASKS, Denoise, TaskOp
 from dipddpm.core.errors import UserError, suggest
 from dipddpm.core.io import atomic, records
 
+SAMPLER = "ddpm.sampler"
 MAX_BYTES = 1 << 20
 """Largest size of a config file, in bytes; even a config that lists thousands of image files is smaller."""
 
@@ -73,7 +74,8 @@ def build(
 
     `settings` maps dotted keys to values; text is parsed as the option's type (`"0.01"`, `"true"`, and words separated
     by spaces for a list). Settings override the task, the task overrides the preset, and the preset overrides the
-    defaults. Paths become absolute. The noise of given pictures is estimated unless something is said about it.
+    defaults. Paths become absolute. The noise of given pictures is estimated unless something is said about it. A
+    preset's eta is for its sampler, and doesn't apply to another one.
 
     Raises UserError for a kind, method, preset or key that doesn't exist and for an invalid value.
     """
@@ -84,6 +86,8 @@ def build(
         if preset not in PRESETS[kind]:
             raise UserError(f"{kind} has no preset {preset!r}.", suggest(preset, PRESETS[kind]))
         wanted |= PRESETS[kind][preset]
+        if (settings or {}).get(SAMPLER, wanted.get(SAMPLER)) != wanted.get(SAMPLER):
+            wanted.pop("ddpm.eta", None)  # the noise that suits the preset's sampler would change another one
     wanted |= settings or {}
     if issubclass(run, HybridRun):
         preferred = wanted.pop("hybrid.method", DEFAULT_HYBRID)

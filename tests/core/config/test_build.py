@@ -88,6 +88,19 @@ def test_build_applies_settings_over_preset_over_default() -> None:
     assert (made.data.dataset, made.ddpm.epochs) == ("mnist", PRESETS["ddpm"]["quick"]["ddpm.epochs"])  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("settings", "eta"),
+    [
+        ({}, 1.0),
+        ({"ddpm.sampler": "dpm++"}, 1.0),
+        ({"ddpm.sampler": "ddim"}, 0.0),
+        ({"ddpm.sampler": "ddim", "ddpm.eta": "0.5"}, 0.5),
+    ],
+)
+def test_build_leaves_fresh_noise_of_preset_to_its_sampler(settings: dict[str, Any], eta: float) -> None:
+    assert configs.build("ddpm", preset="cpu", settings=settings).ddpm.eta == eta  # type: ignore[union-attr]
+
+
 def test_build_setting_of_task_overrides_its_spec() -> None:
     made = configs.build("dip", task="inpaint:missing=0.7", settings={"task.sigma": "10"})
     assert configs.format_task(made.task) == "inpaint:missing=0.7,sigma=10"  # type: ignore[union-attr]
