@@ -140,7 +140,7 @@ def plot(rows: Sequence[Setting], samples: int) -> LinePlot:
     names = [" ".join(filter(None, (s.sampler, re.sub(r"restarts=\d+, |restart_", "", s.options)))) for s in rows]
     for curve in dict.fromkeys(names):
         points = sorted((s for s, name in zip(rows, names, strict=True) if name == curve), key=lambda s: s.nfe)
-        spread = [s.frechet_std for s in points]
+        spread = [s.frechet_std for s in points] if any(s.seeds > 1 for s in points) else []
         curves.append(Curve(curve, [s.nfe for s in points], [s.frechet for s in points], spread))
     base = longest_ancestral(rows)
     return LinePlot(

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
@@ -270,10 +271,12 @@ def _plot(axes: Axes, plot: LinePlot, *, legend: bool = True) -> None:
     x, y = ([point[axis] for point in points] for axis in range(2))
     if plot.log_x and any(value > 0 for value in x):  # a logarithmic axis needs a positive value
         axes.set_xscale("log")
+        _label_plainly(axes.xaxis)
     elif all(float(value).is_integer() for value in x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if plot.log_y and any(value > 0 for value in y):
         axes.set_yscale("log")
+        _label_plainly(axes.yaxis)
     axes.set(xlabel=plot.x, ylabel=plot.y)
     axes.grid(visible=True, which="major")
     axes.grid(visible=True, which="minor", alpha=0.5)
@@ -282,6 +285,18 @@ def _plot(axes: Axes, plot: LinePlot, *, legend: bool = True) -> None:
     if legend and len(names) > 1:  # the axis label names a single curve
         order = list(dict.fromkeys(names))
         axes.legend([handles[name] for name in order], order)
+
+
+def _label_plainly(axis: Axis) -> None:
+    """Label a logarithmic axis with numbers such as 0.01 and 30 in place of powers of ten; with few, if it is short."""
+    from matplotlib.ticker import LogFormatter
+
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""  # the base class decides which ticks have a label
+
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(minor_thresholds=(1, 0.4)))
 
 
 def _strip(axes: Axes, strip: StripPlot, style: FigureStyle) -> None:

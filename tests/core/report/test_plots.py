@@ -3,9 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
-from dipddpm.core.report.plots import COLOURS, Curve, LinePlot, save
+from dipddpm.core.report.plots import COLOURS, Curve, LinePlot, draw, save
 
 
 def pixels(plot: LinePlot, path: Path) -> np.ndarray:
@@ -24,3 +25,16 @@ def test_line_plot_draws_each_curve_in_its_colour_reproducibly(tmp_path: Path) -
     assert (drawn != [int(COLOURS[2][i : i + 2], 16) for i in (1, 3, 5)]).any(2).all()
     save(plot, tmp_path / "b.png")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"), [([1e-4, 0.01, 10], {"0.0001", "0.01", "10"}), ([14, 39, 59], {"20", "40", "60"})]
+)
+def test_logarithmic_axis_is_labelled_with_plain_numbers(values: list[float], shown: set[str]) -> None:
+    figure = draw(LinePlot(title="T", x="x", y="y", curves=[Curve("one", values, values)], log_x=True))
+    figure.draw_without_rendering()
+    axis = figure.axes[0].xaxis
+    labels = {label.get_text() for label in [*axis.get_ticklabels(), *axis.get_ticklabels(minor=True)]} - {""}
+    assert labels >= shown
+    assert len(labels) < 12
+    assert all(float(label) > 0 for label in labels), "no powers such as 10^-2"
