@@ -170,9 +170,16 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
 
 HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution
 HYBRIDS: dict[str, type[HybridOptions]] = by_tag(HybridMethod)
+NORMALIZED = "-normalized"
+"""End of a method's name in a comparison, if its network models normalised images."""
 REMOVED = {
     "calibrated": {"fold", "weight", "near", "far", "full_steps", "trusted"},
     "prior-init": {"fits", "scale"},
 }
 """Former options by method, which the config.toml of older runs holds and which are ignored there."""
 DEFAULT_HYBRID = "calibrated"
+
+
+def is_hybrid(method: str) -> bool:
+    """Return whether a method of a comparison is a hybrid, and not a baseline or a control."""
+    return method.removesuffix(NORMALIZED) in HYBRIDS

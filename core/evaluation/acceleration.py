@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple, Self
 
-from dipddpm.core.config.hybrid import HYBRIDS
+from dipddpm.core.config.hybrid import is_hybrid
 from dipddpm.core.evaluation.cell import Cell, paired_differences, seeds, span
 from dipddpm.core.evaluation.intervals import interval, pooled
 from dipddpm.core.evaluation.rows import MethodScores
@@ -210,7 +210,7 @@ class AccelerationBoard(Scoreboard):
         if others:
             lines.append("  other methods".ljust(30) + "   PSNR  s/image")
         for row in others:
-            role = "hybrid" if row.method in HYBRIDS else "alone"
+            role = "hybrid" if is_hybrid(row.method) else "alone"
             label = f"  {row.method} ({role})".ljust(30)
             lines.append(f"{label}{decibels(row.mean.value, ''):>7}{_seconds(row):>9.3f}")
         return [line.rstrip() for line in lines]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-from dipddpm.core.config import HYBRIDS
+from dipddpm.core.config.hybrid import is_hybrid
 from dipddpm.core.evaluation.intervals import Interval, interval
 from dipddpm.core.evaluation.rows import (
     DDPM_EQUAL,
@@ -88,7 +88,7 @@ class Cell:
     @property
     def hybrids(self) -> list[str]:
         """The hybrids that have a result."""
-        return [method for method, _ in self.rows if method in HYBRIDS]
+        return [method for method, _ in self.rows if is_hybrid(method)]
 
     def best(self, hybrid: str, yardstick: Yardstick) -> MethodScores | None:
         """Return the row that a hybrid's gain is measured against.
@@ -102,7 +102,7 @@ class Cell:
         if any(name in self.missing and self.missing[name].failed for name in names):
             return None
         if yardstick == "all":
-            others = [row for row in self.rows.values() if row.method not in HYBRIDS]
+            others = [row for row in self.rows.values() if not is_hybrid(row.method)]
         else:
             others = [self.rows[key] for name in names for key in ((name, hybrid), (name, "")) if key in self.rows]
         return max(others, key=lambda row: row.mean, default=None)

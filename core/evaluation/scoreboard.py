@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from dipddpm.core.config import HYBRIDS
+from dipddpm.core.config.hybrid import is_hybrid
 from dipddpm.core.evaluation import tables
 from dipddpm.core.evaluation.cell import YARDSTICKS, Cell, Yardstick, seeds, span
 from dipddpm.core.evaluation.intervals import Interval, pooled
@@ -50,7 +50,7 @@ class Scoreboard:
     def hybrids(self) -> list[str]:
         """The hybrids on the board, in the order of their first result."""
         methods = dict.fromkeys(method for cell in self.cells.values() for method, _ in cell.rows)
-        return [method for method in methods if method in HYBRIDS]
+        return [method for method in methods if is_hybrid(method)]
 
     def gain(self, hybrid: str, yardstick: Yardstick, *, impulses: bool = True) -> Gain | None:
         """Return a hybrid's mean gain over all cells that have one, or over those without impulses.

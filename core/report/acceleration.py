@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dipddpm.core.config.hybrid import HYBRIDS
+from dipddpm.core.config.hybrid import is_hybrid
 from dipddpm.core.evaluation.acceleration import AccelerationBoard, Reached, Variant
 from dipddpm.core.evaluation.cell import Cell
 from dipddpm.core.evaluation.rows import MethodScores
@@ -37,7 +37,7 @@ def _plot(board: AccelerationBoard, cell: Cell) -> LinePlot:
     ]
     goal = board.goal(cell, samples)
     levels = {"the best from pure noise": goal[1].mean.value} if goal else {}
-    hybrids = [Marker(name, *_point(row)) for (name, _), row in cell.rows.items() if name in HYBRIDS]
+    hybrids = [Marker(name, *_point(row)) for (name, _), row in cell.rows.items() if is_hybrid(name)]
     return LinePlot(
         printable(cell.task) + "\non " + printable(cell.set),
         "seconds per image",

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from dipddpm.core.compute.rng import derive
-from dipddpm.core.config import HYBRIDS, parse_task
+from dipddpm.core.config import parse_task
+from dipddpm.core.config.hybrid import is_hybrid
 from dipddpm.core.data import ImageSet
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
@@ -139,7 +140,7 @@ class CellRunner:
         """
         if isinstance(stopwatch, Stopwatch):
             costs = {"": stopwatch.cost()}
-            if job.method in HYBRIDS:
+            if is_hybrid(job.method):
                 self._seconds[job.method] = stopwatch.seconds
         elif not self._seconds:
             costs = {"": stopwatch.reached[0]}

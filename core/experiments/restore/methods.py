@@ -9,6 +9,7 @@ from functools import partial
 from typing import TypeAlias
 
 from dipddpm.core.config import HYBRIDS, Denoise, DipConfig, RestoreConfig, format_task, parse_task
+from dipddpm.core.config.hybrid import NORMALIZED
 from dipddpm.core.config.study import CONDITIONED, TRAIN_ONE
 from dipddpm.core.config.tasks import TaskOptions
 from dipddpm.core.ddpm.model import TrainedModel
@@ -39,9 +40,9 @@ from dipddpm.core.methods.robust_dip import RobustDipRestorer
 
 CONDITIONED_NAMES = {
     ("dip", False): CONDITIONED,
-    ("dip", True): f"{CONDITIONED}-normalized",
+    ("dip", True): CONDITIONED + NORMALIZED,
     ("pinv", False): CONTROLS[CONDITIONED],
-    ("pinv", True): f"{CONTROLS[CONDITIONED]}-normalized",
+    ("pinv", True): CONTROLS[CONDITIONED] + NORMALIZED,
 }
 """Names of the conditioned networks, by `hybrid.beside`, the kind of conditioning images, and `hybrid.normalized`."""
 NO_NETWORK = f"it needs a network that is trained for the task: {TRAIN_ONE}."

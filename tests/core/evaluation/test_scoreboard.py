@@ -271,6 +271,14 @@ def test_cell_verdicts_compare_hybrid_with_its_control() -> None:
     assert cell.verdicts() == ["conditioned - conditioned-pinv: +1.00 [+1.00, +1.00] dB (best of all rows)"]
 
 
+def test_network_of_normalized_images_is_a_hybrid_and_no_rival() -> None:
+    scores = {"calibrated": [21.0, 22.0], "conditioned-normalized": [25.0, 26.0], "kriging": [20.0, 21.0]}
+    (cell,) = Scoreboard([score(method, psnr) for method, psnr in scores.items()]).cells.values()
+    best = cell.best("calibrated", "all")
+    assert best is not None and best.method == "kriging"
+    assert cell.hybrids == ["calibrated", "conditioned-normalized"]
+
+
 def cell_on(images: str, hybrid: list[float], dip: list[float], ddpm: list[float]) -> list[Event]:
     methods = [("calibrated", hybrid, ""), ("dip-mean", dip, "calibrated"), ("ddpm-mean", ddpm, "calibrated")]
     return [
