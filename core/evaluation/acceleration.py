@@ -65,12 +65,10 @@ class Reached(NamedTuple):
     reaches: bool
 
     @property
-    def text(self) -> str:
-        """The start, and how it gets there, in words."""
-        start, sampler, nfe, _ = self.variant
-        if not self.reaches:
-            return f"{start} ({decibels(self.psnr)})"
-        return f"{start} in {seconds_text(self.seconds)} ({f'{sampler}, {nfe} NFE' if sampler else 'alone'})"
+    def how(self) -> str:
+        """Its seconds, sampler and evaluations in words."""
+        _, sampler, nfe, _ = self.variant
+        return f"{seconds_text(self.seconds)} ({f'{sampler}, {nfe} NFE' if sampler else 'alone'})"
 
 
 class AccelerationBoard(Scoreboard):
@@ -174,18 +172,17 @@ class AccelerationBoard(Scoreboard):
     def _cell_verdicts(self, cell: Cell) -> list[str]:
         texts = []
         for samples in self.samples(cell):
-            goal, reached = self.goal(cell, samples), self.reached(cell, samples)
-            if goal is None:
+            reached = self.reached(cell, samples)
+            noise = next((each for each in reached if each.variant.start == NOISE), None)
+            if noise is None:
                 continue
-            what = "one sample" if samples == 1 else f"means of {samples} samples"
-            (_, sampler, nfe, _), row = goal
-            best = (
-                f"pure noise reaches {decibels(row.mean.value)} in {seconds_text(_seconds(row))} ({sampler}, {nfe} NFE)"
-            )
-            soon = ", ".join(each.text for each in reached if each.reaches)
-            never = ", ".join(each.text for each in reached if not each.reaches)
-            text = f"{cell.name}, {what}: {best}. Within {TOLERANCE} dB of it: {soon}"
-            texts.append(f"{text}; never: {never}" if never else text)
+            soonest = reached[0]
+            if soonest is noise:
+                text = f"no start is sooner than pure noise at its best, {noise.how}"
+            else:
+                text = f"{soonest.variant.start} is soonest as good as pure noise at its best, in {soonest.how}"
+                text += f"; pure noise takes {noise.how}"
+            texts.append(f"{cell.name}, {_samples_text(samples)}: {text}")
         if gain := self.gain_in_time(cell):
             ours, best_row, differences = gain
             words = interval([*differences.values()]).text(" dB")
@@ -199,13 +196,13 @@ class AccelerationBoard(Scoreboard):
         nfes = sorted({variant.nfe for variant in variants})
         lines = wrapped(f"{cell.name} ({cell.size})", width, "  ")
         for samples in self.samples(cell):
-            what = "one sample" if samples == 1 else f"mean of {samples} samples"
-            lines.append(f"  PSNR, {what}; NFE".ljust(30) + "".join(f"{nfe:>7}" for nfe in nfes))
+            lines.append(f"  PSNR, {_samples_text(samples)}; NFE".ljust(30) + "".join(f"{nfe:>7}" for nfe in nfes))
             for start, sampler in dict.fromkeys((v.start, v.sampler) for v in variants):
                 found = [variants.get(Variant(start, sampler, nfe, samples)) for nfe in nfes]
                 if any(found):
                     values = "".join(f"{decibels(row.mean.value, '') if row else '':>7}" for row in found)
                     lines.append(f"  {start} > {sampler}".ljust(30) + values)
+        lines += self._seconds_lines(cell)
         others = [row for (method, _), row in cell.rows.items() if not Variant.parse(method)]
         if others:
             lines.append("  other methods".ljust(30) + "   PSNR  s/image")
@@ -214,6 +211,19 @@ class AccelerationBoard(Scoreboard):
             label = f"  {row.method} ({role})".ljust(30)
             lines.append(f"{label}{decibels(row.mean.value, ''):>7}{_seconds(row):>9.3f}")
         return [line.rstrip() for line in lines]
+
+    def _seconds_lines(self, cell: Cell) -> list[str]:
+        """Return a table of the seconds after which each start is within `TOLERANCE` of pure noise at its best."""
+        lines, starts = [], dict.fromkeys(variant.start for variant in self.variants(cell) if variant.sampler)
+        for samples in self.samples(cell):
+            if not (goal := self.goal(cell, samples)):
+                continue
+            found = {each.variant.start: each for each in self.reached(cell, samples)}
+            values = [_seconds_cell(found.get(start)) for start in starts]
+            label = f"  {_samples_text(samples)}, >={decibels(goal[1].mean.value - TOLERANCE)}"
+            lines.append(label.ljust(30) + "".join(f"{value:>9}" for value in values))
+        head = "  seconds to pure noise's best".ljust(30) + "".join(f"{start:>9}" for start in starts)
+        return [head, *lines] if lines else []
 
 
 def board_of(history: Iterable[Event]) -> Scoreboard:
@@ -226,6 +236,16 @@ def board_of(history: Iterable[Event]) -> Scoreboard:
 def seconds_text(seconds: float) -> str:
     """Return seconds with two significant digits: 0.24 s."""
     return f"{float(f'{seconds:.2g}'):g} s" if seconds >= 0.001 else "under 0.001 s"
+
+
+def _seconds_cell(reached: Reached | None) -> str:
+    if reached is None:
+        return ""
+    return seconds_text(reached.seconds).removesuffix(" s").replace("under ", "<") if reached.reaches else "never"
+
+
+def _samples_text(samples: int) -> str:
+    return "one sample" if samples == 1 else f"mean of {samples} samples"
 
 
 def _seconds(row: MethodScores) -> float:

@@ -81,13 +81,23 @@ def test_gain_of_dips_start_is_over_rows_within_its_seconds() -> None:
     assert headline and headline.gain == pytest.approx(0.1) and headline.cells == 1
 
 
-def test_verdicts_say_which_start_is_soonest_and_which_never_gets_there() -> None:
+def test_verdicts_say_which_start_is_soonest() -> None:
     board = AccelerationBoard([*events(), *events("glyphs")])
     text = board.verdicts()
     assert text[0].startswith("DIP's start - the best other start in the same time: +0.50 [+0.50, +0.50] dB (2 cells")
-    assert "pure noise reaches 22.10 dB in 2.4 s (diffpir, 100 NFE)" in text[1]
-    assert "classic in 0.3 s (ddnm, 3 NFE), dip in 2.1 s (ddnm, 3 NFE)" in text[1]
-    assert text[1].endswith("never: lle (19.00 dB)")
+    assert text[1] == (
+        "inpaint on patches, one sample: classic is soonest as good as pure noise at its best, in 0.3 s (ddnm, 3 NFE); "
+        "pure noise takes 2.4 s (diffpir, 100 NFE)"
+    )
+
+
+def test_verdict_says_that_no_start_is_sooner() -> None:
+    noise = [score("noise > ddnm 3 x8", 22.0, 0.1), score("noise > ddnm 10 x8", 21.0, 0.3)]
+    text = AccelerationBoard([*noise, score("dip", 25.0, 2.0), score("dip > ddnm 3 x8", 24.0, 2.1)]).verdicts()
+    assert (
+        text[0]
+        == "inpaint on patches, mean of 8 samples: no start is sooner than pure noise at its best, 0.1 s (ddnm, 3 NFE)"
+    )
 
 
 def test_table_has_each_variant_in_its_column() -> None:
@@ -97,6 +107,15 @@ def test_table_has_each_variant_in_its_column() -> None:
     (row,) = [line for line in lines if line.startswith("  classic > ddnm")]
     assert row.split()[3:] == ["22.05", "23.00"]
     assert any(line.split()[:2] == ["guided", "(hybrid)"] for line in lines)
+
+
+def test_table_says_when_each_start_is_as_good_as_pure_noise_or_that_it_never_is() -> None:
+    lines = AccelerationBoard([*events(), score("pinv", 22.1, 1e-5), score("pinv > ddnm 3 x1", 20.0, 0.1)]).lines()
+    index = next(index for index, line in enumerate(lines) if "seconds to pure noise's best" in line)
+    starts, seconds = lines[index].split()[-5:], lines[index + 1].split()[-5:]
+    expected = {"noise": "2.4", "classic": "0.3", "lle": "never", "dip": "2.1", "pinv": "<0.001"}
+    assert dict(zip(starts, seconds, strict=True)) == expected
+    assert "one sample, >=22.00 dB" in lines[index + 1]
 
 
 def test_log_without_starts_has_the_usual_board() -> None:
