@@ -220,7 +220,7 @@ class AccelerationBoard(Scoreboard):
                 continue
             found = {each.variant.start: each for each in self.reached(cell, samples)}
             values = [_seconds_cell(found.get(start)) for start in starts]
-            label = f"  {_samples_text(samples)}, >={decibels(goal[1].mean.value - TOLERANCE)}"
+            label = f"  {_samples_text(samples)}, >={decibels(goal[1].mean.value - TOLERANCE, '')}"
             lines.append(label.ljust(30) + "".join(f"{value:>9}" for value in values))
         head = "  seconds to pure noise's best".ljust(30) + "".join(f"{start:>9}" for start in starts)
         return [head, *lines] if lines else []
