@@ -91,7 +91,7 @@ def test_verdicts_say_which_start_is_soonest() -> None:
     )
 
 
-def test_verdict_says_that_no_start_is_sooner() -> None:
+def test_verdict_names_pure_noise_if_no_start_is_sooner() -> None:
     noise = [score("noise > ddnm 3 x8", 22.0, 0.1), score("noise > ddnm 10 x8", 21.0, 0.3)]
     text = AccelerationBoard([*noise, score("dip", 25.0, 2.0), score("dip > ddnm 3 x8", 24.0, 2.1)]).verdicts()
     assert (
@@ -109,7 +109,7 @@ def test_table_has_each_variant_in_its_column() -> None:
     assert any(line.split()[:2] == ["guided", "(hybrid)"] for line in lines)
 
 
-def test_table_says_when_each_start_is_as_good_as_pure_noise_or_that_it_never_is() -> None:
+def test_table_has_seconds_of_each_start_or_never() -> None:
     lines = AccelerationBoard([*events(), score("pinv", 22.1, 1e-5), score("pinv > ddnm 3 x1", 20.0, 0.1)]).lines()
     index = next(index for index, line in enumerate(lines) if "seconds to pure noise's best" in line)
     starts, seconds = lines[index].split()[-5:], lines[index + 1].split()[-5:]
