@@ -1,20 +1,38 @@
-"""Markdown tables of a comparison of starts: how soon each start is as good as pure noise, and all PSNRs."""
+"""Tables and a picture of a comparison of starts for its page: how soon each start is good, all PSNRs, wrong uses."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
+from torch import Tensor
 
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.acceleration import AccelerationBoard, Reached, board_of, seconds_text
 from dipddpm.core.evaluation.cell import Cell
 from dipddpm.core.evaluation.intervals import interval
+from dipddpm.core.events import ImageSaved
+from dipddpm.core.images import load_image, picture, save_png, split_picture
+from dipddpm.core.report import plots
+from dipddpm.core.report.plots import ImagePanels
 from dipddpm.core.runs import Run, reference
 
 STARTS = {"noise": "pure noise", "pinv": "A+ y", "classic": "kriging or bicubic", "lle": "LLE", "dip": "DIP"}
 """The starts in the order of the table's columns, and their headings."""
+USES = {
+    "degraded": "measured",
+    "dip": "DIP",
+    "dip > in-place 100 x1": "in place",
+    "dip > mixed 100 x1": "mixed",
+    "dip > noised 100 x1": "noised",
+    "dip > diffpir 5 x8": "with a data step",
+    "truth": "truth",
+}
+"""The panels of the picture of wrong uses, and their headings."""
+SHOWN = 5
+"""Number of images in that picture."""
 
 
 def measure(
@@ -22,11 +40,16 @@ def measure(
         Path | None,
         typer.Argument(metavar="RUN_FOLDER", help="A run of dipddpm run acceleration; by default the one that ships."),
     ] = None,
+    *,
+    uses: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the uses of DIP's result here.")] = None,
 ) -> None:
     """Print a comparison of starts as tables in Markdown."""
-    board = board_of(Run(folder or shipped(reference.FOLDER)).events())
+    run = Run(folder or shipped(reference.FOLDER))
+    board = board_of(run.events())
     if not isinstance(board, AccelerationBoard):
         raise UserError(f"{folder} has no scores of starts.", "Name the folder of a run of dipddpm run acceleration.")
+    if uses is not None:
+        draw_uses(run, uses)
     print(soonest(board), gains(board), everything(board), sep="\n\n")
 
 
@@ -59,6 +82,29 @@ def everything(board: AccelerationBoard) -> str:
     """Return the table of all PSNRs, as `dipddpm show` prints it, without the verdicts."""
     verdicts = len(board.summary()) + 1
     return "```text\n" + "\n".join(board.lines()[:-verdicts]) + "\n```"
+
+
+def draw_uses(run: Run, path: Path) -> None:
+    """Draw what each use of DIP's result gives. Raises UserError if no picture of the run shows it."""
+    title, images = uses_of(run)
+    with TemporaryDirectory() as folder:
+        save_png(file := Path(folder) / "uses.png", picture(images, len(USES)))
+        title = f"Uses of DIP's result in a sampler, {title}"
+        plots.save(ImagePanels(title, file, [*USES.values()], len(USES)), path)
+
+
+def uses_of(run: Run) -> tuple[str, Tensor]:
+    """Return the title of the first picture that shows all uses, and its panels of `USES`, row by row, (N, C, H, W).
+
+    Raises UserError if there is none.
+    """
+    saved = [event for event in run.events() if isinstance(event, ImageSaved) and {*USES} <= {*event.panels}]
+    if not saved:
+        raise UserError(f"{run.id} has no picture of the wrong uses.", "Name a run with controls and DIP's start.")
+    panels, columns = saved[0].panels, saved[0].columns
+    tiles = split_picture(load_image(run.folder / saved[0].file)[0], columns)
+    rows = min(SHOWN, len(tiles) // columns)
+    return saved[0].title, tiles[[row * columns + panels.index(name) for row in range(rows) for name in USES]]
 
 
 def _gain(board: AccelerationBoard, cell: Cell) -> str:

@@ -160,9 +160,11 @@ def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
                 _strip(axes, drawing, style)
             case ImagePanels():
                 height, width = _panels(axes, drawing, style)
-                figure.set_figheight(style.width * height / width + 2.4 * style.font / 72)
+                lines = 3.8 if style.titled and drawing.headings else 2.4
+                figure.set_figheight(style.width * height / width + lines * style.font / 72)
         if style.titled:
-            axes.set_title(drawing.title)
+            above_headings = 2.2 * style.font if isinstance(drawing, ImagePanels) and drawing.headings else None
+            axes.set_title(drawing.title, pad=above_headings)
     return figure
 
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from dipddpm.core.report.plots import COLOURS, Curve, LinePlot, draw, save
+from dipddpm.core.images import picture, save_png
+from dipddpm.core.report.plots import COLOURS, Curve, ImagePanels, LinePlot, draw, save
 
 
 def pixels(plot: LinePlot, path: Path) -> np.ndarray:
@@ -38,3 +40,12 @@ def test_logarithmic_axis_is_labelled_with_plain_numbers(values: list[float], sh
     assert labels >= shown
     assert len(labels) < 12
     assert all(float(label) > 0 for label in labels), "no powers such as 10^-2"
+
+
+def test_title_of_panels_stands_above_their_headings(tmp_path: Path) -> None:
+    save_png(tmp_path / "a.png", picture(torch.rand(6, 1, 8, 8), 3))
+    figure = draw(ImagePanels("A title as long as the picture", tmp_path / "a.png", ["one", "two", "three"], 3))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    title = next(t for t in (axes.title, axes._left_title) if t.get_text())  # type: ignore[attr-defined]
+    assert all(title.get_window_extent().y0 > heading.get_window_extent().y1 for heading in axes.texts)
