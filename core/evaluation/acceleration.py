@@ -103,9 +103,13 @@ class AccelerationBoard(Scoreboard):
         for start in dict.fromkeys(v.start for v in variants):
             rows = [(v, row) for v, row in variants.items() if (v.start, v.samples) == (start, samples)]
             good = [pair for pair in rows if pair[1].mean.value >= target]
-            chosen = min(good, key=lambda pair: _seconds(pair[1])) if good else max(rows, key=lambda pair: pair[1].mean)
+            chosen = (
+                min(good, key=lambda pair: pair[1].seconds_per_image)
+                if good
+                else max(rows, key=lambda pair: pair[1].mean)
+            )
             variant, row = chosen
-            results.append(Reached(variant, row.method, row.mean.value, _seconds(row), bool(good)))
+            results.append(Reached(variant, row.method, row.mean.value, row.seconds_per_image, bool(good)))
         return sorted(results, key=lambda r: (not r.reaches, r.seconds if r.reaches else -r.psnr))
 
     def gain_in_time(self, cell: Cell) -> tuple[MethodScores, MethodScores, dict[int, float]] | None:
@@ -117,7 +121,9 @@ class AccelerationBoard(Scoreboard):
         ours = max((row for v, row in variants.items() if v.start == DIP), key=lambda row: row.mean, default=None)
         if ours is None:
             return None
-        others = [row for v, row in variants.items() if v.start != DIP and _seconds(row) <= _seconds(ours)]
+        others = [
+            row for v, row in variants.items() if v.start != DIP and row.seconds_per_image <= ours.seconds_per_image
+        ]
         best = max(others, key=lambda row: row.mean, default=None)
         return (ours, best, paired_differences(ours, best)) if best else None
 
@@ -182,7 +188,7 @@ class AccelerationBoard(Scoreboard):
             else:
                 text = f"{soonest.variant.start} is soonest as good as pure noise at its best, in {soonest.how}"
                 text += f"; pure noise takes {noise.how}"
-            texts.append(f"{cell.name}, {_samples_text(samples)}: {text}")
+            texts.append(f"{cell.name}, {samples_text(samples)}: {text}")
         if gain := self.gain_in_time(cell):
             ours, best_row, differences = gain
             words = interval([*differences.values()]).text(" dB")
@@ -196,7 +202,7 @@ class AccelerationBoard(Scoreboard):
         nfes = sorted({variant.nfe for variant in variants})
         lines = wrapped(f"{cell.name} ({cell.size})", width, "  ")
         for samples in self.samples(cell):
-            lines.append(f"  PSNR, {_samples_text(samples)}; NFE".ljust(30) + "".join(f"{nfe:>7}" for nfe in nfes))
+            lines.append(f"  PSNR, {samples_text(samples)}; NFE".ljust(30) + "".join(f"{nfe:>7}" for nfe in nfes))
             for start, sampler in dict.fromkeys((v.start, v.sampler) for v in variants):
                 found = [variants.get(Variant(start, sampler, nfe, samples)) for nfe in nfes]
                 if any(found):
@@ -209,7 +215,7 @@ class AccelerationBoard(Scoreboard):
         for row in others:
             role = "hybrid" if is_hybrid(row.method) else "alone"
             label = f"  {row.method} ({role})".ljust(30)
-            lines.append(f"{label}{decibels(row.mean.value, ''):>7}{_seconds(row):>9.3f}")
+            lines.append(f"{label}{decibels(row.mean.value, ''):>7}{row.seconds_per_image:>9.3f}")
         return [line.rstrip() for line in lines]
 
     def _seconds_lines(self, cell: Cell) -> list[str]:
@@ -220,7 +226,7 @@ class AccelerationBoard(Scoreboard):
                 continue
             found = {each.variant.start: each for each in self.reached(cell, samples)}
             values = [_seconds_cell(found.get(start)) for start in starts]
-            label = f"  {_samples_text(samples)}, >={decibels(goal[1].mean.value - TOLERANCE, '')}"
+            label = f"  {samples_text(samples)}, >={decibels(goal[1].mean.value - TOLERANCE, '')}"
             lines.append(label.ljust(30) + "".join(f"{value:>9}" for value in values))
         head = "  seconds to pure noise's best".ljust(30) + "".join(f"{start:>9}" for start in starts)
         return [head, *lines] if lines else []
@@ -244,10 +250,6 @@ def _seconds_cell(reached: Reached | None) -> str:
     return seconds_text(reached.seconds).removesuffix(" s").replace("under ", "<") if reached.reaches else "never"
 
 
-def _samples_text(samples: int) -> str:
+def samples_text(samples: int) -> str:
+    """Return how many samples a result is the mean of, in words."""
     return "one sample" if samples == 1 else f"mean of {samples} samples"
-
-
-def _seconds(row: MethodScores) -> float:
-    """Return the seconds for each image."""
-    return row.average("seconds") / max(1, len(row.psnr))

@@ -80,6 +80,11 @@ class MethodScores:
         values = [float(value) for scored in self.scored for value in scored.recognised]
         return mean(values) if values else None
 
+    @property
+    def seconds_per_image(self) -> float:
+        """The seconds of the method for each image, averaged over seeds."""
+        return self.average("seconds") / max(1, len(self.psnr))
+
     def average(self, cost: Cost) -> float:
         """Return a cost of the method, averaged over seeds.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dipddpm.core.config.hybrid import is_hybrid
-from dipddpm.core.evaluation.acceleration import AccelerationBoard, Reached, Variant
+from dipddpm.core.evaluation.acceleration import AccelerationBoard, Reached, Variant, samples_text
 from dipddpm.core.evaluation.cell import Cell
 from dipddpm.core.evaluation.rows import MethodScores
 from dipddpm.core.io.sanitize import printable
@@ -63,7 +63,7 @@ def _points(
 
 
 def _point(row: MethodScores) -> tuple[float, float]:
-    return max(row.average("seconds") / max(1, len(row.psnr)), SHORTEST), row.mean.value
+    return max(row.seconds_per_image, SHORTEST), row.mean.value
 
 
 def cells(board: AccelerationBoard) -> list[Block]:
@@ -73,8 +73,7 @@ def cells(board: AccelerationBoard) -> list[Block]:
         blocks.append(Heading(f"{cell.name}, {cell.size}", 3))
         for samples in board.samples(cell):
             rows = [_reached(each) for each in board.reached(cell, samples)]
-            title = "one sample" if samples == 1 else f"mean of {samples} samples"
-            blocks.append(Table([title, "reaches it with", "PSNR in dB", "seconds an image"], rows))
+            blocks.append(Table([samples_text(samples), "reaches it with", "PSNR in dB", "seconds an image"], rows))
     if absences := board.absences():
         blocks += [Heading("Without a result", 3), BulletList(absences)]
     return blocks

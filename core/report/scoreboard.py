@@ -56,7 +56,7 @@ def quality_time(board: Scoreboard, task: str) -> LinePlot:
         if key[0] == PINV:
             levels["A+ y"] = quality  # its time is too short for a logarithmic axis
             continue
-        seconds = sum(row.average("seconds") / len(row.psnr) for row in rows) / len(rows)
+        seconds = sum(row.seconds_per_image for row in rows) / len(rows)
         families.setdefault(_family(key[0]), []).append((seconds, quality))
     curves = []
     for name, points in families.items():
