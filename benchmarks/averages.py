@@ -66,13 +66,15 @@ def measure(
     interrupted goes on after its last finished epoch.
     """
     torch_device = resolve(device, threads)
-    config = ddpm_config(find_run(run, runs_dir))
+    source = find_run(run, runs_dir)
+    config = ddpm_config(source)
     if not config.ddpm.hold_out:
         raise UserError("The run has no held-out images.", "Choose one with ddpm.hold_out=true.")
     changed = {"epochs": epochs, "samples": 0, "evaluate": 0, **({"decay": decay} if decay else {})}
     config = msgspec.structs.replace(config, ddpm=msgspec.structs.replace(config.ddpm, **changed))
     experiment = DdpmExperiment.from_config(config, torch_device)
-    candidates = train(experiment, out / f"{config.ddpm.decay}-{epochs}.safetensors", snapshots)
+    stem = f"{source.id}-{config.ddpm.decay}-{epochs}"  # no training goes on from the state of another run
+    candidates = train(experiment, out / f"{stem}.safetensors", snapshots)
     losses = {name: held_out_losses(experiment, weights) for name, weights in candidates.items()}
     best = min(map(name_of, LENGTHS), key=lambda name: losses[name][0])
     scores = sample_scores(
@@ -81,7 +83,7 @@ def measure(
     rows = [(name, *(f"{loss:.5f}" for loss in losses[name]), *scores.get(name, ("", ""))) for name in losses]
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *rows])
-    atomic.write_atomic(out / f"{config.ddpm.decay}-{epochs}.csv", stream.getvalue().encode())
+    atomic.write_atomic(out / f"{stem}.csv", stream.getvalue().encode())
     print_table([tuple(name.upper() for name in COLUMNS), *rows])
     print(f"Chosen: {best}. Samples by dpm++ with eta=1, {NFE} NFE, {n:,} for each of {seeds} seed(s).")
 

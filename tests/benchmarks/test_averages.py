@@ -110,7 +110,7 @@ def test_command_scores_samples_of_best_length(tmp_path: Path, capsys: pytest.Ca
     run = RunsFolder(tmp_path / "runs").create(build())
     folder = tmp_path / "runs"
     averages.measure(run.id, epochs=1, snapshots=4, n=128, seeds=1, decay="none", out=tmp_path, runs_dir=folder)
-    rows = {row["average"]: row for row in csv.DictReader((tmp_path / "none-1.csv").read_text().splitlines())}
+    rows = {row["average"]: row for row in csv.DictReader((tmp_path / f"{run.id}-none-1.csv").read_text().splitlines())}
     losses = {name: float(row["chosen on"]) for name, row in rows.items()}
     best = min(map(averages.name_of, averages.LENGTHS), key=lambda name: losses[name])
     assert f"Chosen: {best}." in capsys.readouterr().out
