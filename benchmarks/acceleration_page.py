@@ -10,7 +10,8 @@ import typer
 from torch import Tensor
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.acceleration import AccelerationBoard, Reached, board_of, seconds_text
+from dipddpm.core.evaluation.acceleration import AccelerationBoard, Reached, seconds_text
+from dipddpm.core.evaluation.boards import board_of
 from dipddpm.core.evaluation.cell import Cell
 from dipddpm.core.evaluation.intervals import interval
 from dipddpm.core.events import ImageSaved

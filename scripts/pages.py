@@ -101,7 +101,7 @@ FIELDS = {
     "images": "how many images",
     "images_per_second": "images processed in a second",
     "iterations": "DIP iterations for each image",
-    "kind": "the kind of run: dip, ddpm, hybrid, restore, acceleration, image, explanation or study",
+    "kind": "the kind of run: dip, ddpm, hybrid, restore, acceleration, map, image, explanation or study",
     "left_out": "images that only one of both methods restores exactly, which the gain leaves out",
     "knows": "what the method was given or finds out, besides the measurement, the operator and the kind of noise",
     "level": "info or warning",

@@ -32,6 +32,7 @@ from dipddpm.core.config.run import ExplanationRun as ExplanationRun
 from dipddpm.core.config.run import HybridRun as HybridRun
 from dipddpm.core.config.run import ImageRun as ImageRun
 from dipddpm.core.config.run import ImagesConfig as ImagesConfig
+from dipddpm.core.config.run import MapRun as MapRun
 from dipddpm.core.config.run import PriorConfig as PriorConfig
 from dipddpm.core.config.run import RestoreRun as RestoreRun
 from dipddpm.core.config.run import RunConfig as RunConfig

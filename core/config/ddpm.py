@@ -45,6 +45,9 @@ class DdpmConfig(Section, frozen=True):
     conditional: Annotated[bool, "whether to learn the classes too, to sample by class (unet)"] = False
     label_dropout: Annotated[Share, "share of labels dropped in training, for guidance (conditional)"] = 0.1
     epochs: Annotated[Positive, "passes over the training images"] = 20
+    passes: Annotated[
+        int, Meta(ge=1, le=10_000), "passes over the training images that count as one epoch; more for few images"
+    ] = 1
     batch_size: Annotated[Positive, "images in one optimiser step"] = 128
     lr: Annotated[PositiveFloat, "Adam's highest learning rate"] = 1e-3
     warmup: Annotated[Natural, "steps over which the learning rate rises from 0; 0: none"] = 0

@@ -73,6 +73,9 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     restarts: Annotated[
         Natural, "number of final DIP fits of each image with DIP weight (superres: as many more as folds)"
     ] = 2
+    with_dip: Annotated[
+        bool, "whether DIP is one of the candidates; without it, a control that shows what DIP adds"
+    ] = True
     least: Annotated[
         Share, "weight below which a candidate is left out for an image, as a share of its largest weight (superres: 1)"
     ] = 0.3
@@ -180,6 +183,10 @@ REMOVED = {
 DEFAULT_HYBRID = "calibrated"
 
 
+WITH = " with "
+"""Stands in a comparison of several priors between the name of a method and that of its prior."""
+
+
 def is_hybrid(method: str) -> bool:
     """Return whether a method of a comparison is a hybrid, and not a baseline or a control."""
-    return method.removesuffix(NORMALIZED) in HYBRIDS
+    return method.partition(WITH)[0].removesuffix(NORMALIZED) in HYBRIDS

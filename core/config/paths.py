@@ -39,8 +39,9 @@ def with_absolute_paths(config: R) -> R:
             paths = {key: tuple(map(absolute, getattr(section, key))) for key in ("files", "given", "truth")}
             changes[name] = msgspec.structs.replace(section, **paths)
         elif name == "prior":
-            run = section.run if section.run in SHIPPED else absolute(section.run)
-            changes[name] = msgspec.structs.replace(section, run=run)
+            changes[name] = msgspec.structs.replace(section, run=_prior(section.run))
+            if "others" in fields:
+                changes[name] = msgspec.structs.replace(changes[name], others=tuple(map(_prior, section.others)))
         elif name == "picture":
             changes[name] = msgspec.structs.replace(section, out=absolute(section.out))
         elif isinstance(section, TaskOptions):
@@ -53,6 +54,10 @@ def with_absolute_paths(config: R) -> R:
                 earlier=absolute(section.earlier),
             )
     return msgspec.structs.replace(config, **changes)
+
+
+def _prior(run: str) -> str:
+    return run if run in SHIPPED else absolute(run)
 
 
 def absolute(path: str) -> str:

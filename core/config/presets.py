@@ -114,6 +114,17 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "acceleration.lle_images": 20,
         },
     },
+    "map": {
+        "full": {},
+        # One prior of the images' own domain and one of no clean image, one informative mask and one box.
+        "quick": {
+            "prior.others": ("reference-leaves",),
+            "restore.tasks": ("inpaint:missing=0.7,sigma=5", "inpaint:box=12,sigma=5"),
+            "restore.sets": ("fashion-mini", "patches"),
+            "restore.images": 4,
+            "map.samples": 2,
+        },
+    },
     "image": {"full": {"picture.out": "."}},
     "explanation": {"full": {}},
     "study": {

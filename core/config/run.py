@@ -16,6 +16,8 @@ from dipddpm.core.config.study import (
     AccelerationConfig,
     AccelerationImages,
     ExplanationConfig,
+    MapConfig,
+    MapImages,
     RestoreConfig,
     StudyConfig,
     restoring_methods,
@@ -108,6 +110,19 @@ class PriorConfig(Section, frozen=True):
     ] = "reference"
 
 
+class PriorsConfig(PriorConfig, frozen=True):
+    """The trained diffusion models whose restorations are compared."""
+
+    others: Annotated[
+        tuple[str, ...], "further priors of the same image size, like run: folders, or names of those that ship"
+    ] = ("reference-leaves", "reference-50", "reference-500", "reference-5000")
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """All priors, in the order in which they are shown."""
+        return (*self.others, self.run)
+
+
 class LeavesPriorConfig(PriorConfig, frozen=True):
     """The trained diffusion model of patches, for pictures of any size."""
 
@@ -146,8 +161,8 @@ class RunConfig(Section, tag_field="kind", frozen=True):
 
     @property
     def kind(self) -> str:
-        """The kind of run: `dip`, `ddpm`, `hybrid`, `restore`, `acceleration`, `image`, `explanation` or
-        `study`."""
+        """The kind of run: `dip`, `ddpm`, `hybrid`, `restore`, `acceleration`, `map`, `image`, `explanation`
+        or `study`."""
         return str(type(self).__struct_config__.tag)
 
     @property
@@ -295,6 +310,21 @@ class ExplanationRun(RunConfig, tag="explanation", frozen=True):
         return "substitution"
 
 
+class MapRun(RestoreRun, tag="map", frozen=True):
+    """Measure for many priors, measurements and domains what a hybrid gains over DIP and diffusion alone."""
+
+    experiment: ClassVar[str] = "dipddpm.core.experiments.gain_map.experiment:MapExperiment"
+
+    prior: PriorsConfig = PriorsConfig()
+    restore: MapImages = MapImages()
+    map: MapConfig = MapConfig()
+
+    @property
+    def method(self) -> str:
+        """The hybrid whose gains are measured."""
+        return " ".join(self.restore.methods)
+
+
 class ImageRun(RunConfig, tag="image", frozen=True):
     """Restore damaged pictures whose truth is unknown."""
 
@@ -349,7 +379,9 @@ class StudyRun(RunConfig, tag="study", frozen=True):
         return "published" if (self.study, self.data) == published else "shortened"
 
 
-AnyRun: TypeAlias = DipRun | DdpmRun | HybridRun | RestoreRun | AccelerationRun | ImageRun | ExplanationRun | StudyRun
+AnyRun: TypeAlias = (
+    DipRun | DdpmRun | HybridRun | RestoreRun | AccelerationRun | MapRun | ImageRun | ExplanationRun | StudyRun
+)
 KINDS: dict[str, type[RunConfig]] = by_tag(AnyRun)
 
 

@@ -134,6 +134,37 @@ class AccelerationConfig(Section, frozen=True):
         return [int(part) for part in self.samples.split(",")]
 
 
+class MapImages(RestoreConfig, frozen=True):
+    """The images and degradations of a map of gains."""
+
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1), "degradations, such as denoise:sigma=25"] = (
+        *(f"inpaint:missing={share},sigma=5" for share in (0.3, 0.5, 0.7, 0.9)),
+        *(f"inpaint:box={side},sigma=5" for side in (8, 12, 16)),
+        *(f"denoise:sigma={sigma}" for sigma in (5, 25, 50, 100)),
+        "superres:factor=2",
+        "superres:factor=4",
+        "deblur:width=1.5,sigma=2",
+    )
+    methods: Annotated[tuple[str, ...], "hybrids to compare with their baselines"] = ("calibrated",)
+    controls: Annotated[
+        bool, "whether to run calibrated without DIP too, from the same prior, which shows what DIP adds"
+    ] = True
+    images: Annotated[Positive, Meta(le=10_000), "number of images in each set"] = 12
+    seeds: Annotated[Positive, Meta(le=100), "number of times each image is degraded and restored"] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.methods != ("calibrated",):
+            raise ValueError("methods must be calibrated alone: a map shows the gains of one hybrid")
+
+
+class MapConfig(Section, frozen=True):
+    """How much work the hybrid of a map does; the baselines get as many seconds."""
+
+    trial_samples: Annotated[Positive, "diffusion samples averaged in each fold, as hybrid.trial_samples"] = 2
+    samples: Annotated[Positive, "final diffusion samples averaged, as hybrid.samples"] = 6
+
+
 def restoring_methods(*, experimental: bool = True) -> tuple[str, ...]:
     """Return the hybrids that need at most a prior to restore images; without the experimental ones on demand."""
     return tuple(

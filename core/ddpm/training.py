@@ -117,7 +117,12 @@ class DdpmTraining:
     @property
     def steps_per_epoch(self) -> int:
         """The number of optimiser steps in an epoch, including a smaller last batch."""
-        return math.ceil(len(self.images) / self.options.batch_size)
+        return math.ceil(self.images_per_epoch / self.options.batch_size)
+
+    @property
+    def images_per_epoch(self) -> int:
+        """The number of images in an epoch; with several passes, an image counts as often as it is used."""
+        return len(self.images) * self.options.passes
 
     @property
     def averaged(self) -> nn.Module:
@@ -135,7 +140,7 @@ class DdpmTraining:
             epoch_done = False
             while not epoch_done:
                 step = self._train_steps()
-                epoch_done = self._images_used == len(self.images)
+                epoch_done = self._images_used == self.images_per_epoch
                 if epoch_done:
                     yield from self._finish_epoch()
                 yield step
@@ -188,7 +193,8 @@ class DdpmTraining:
         Checkpoints store the generator's state (5 kB) rather than the order (480 kB).
         """
         self._before_shuffle = self.generator.get_state()
-        self._order = torch.randperm(len(self.images), generator=self.generator, device=self.images.device)
+        order = torch.randperm(self.images_per_epoch, generator=self.generator, device=self.images.device)
+        self._order = order % len(self.images)
         self._images_used = 0
         self._loss_sum = 0.0
         self._seconds = 0.0
@@ -202,7 +208,7 @@ class DdpmTraining:
             losses += self._update(x0, self._batch_labels()) * len(x0)
             self._images_used += len(x0)
             self.step += 1
-            if self._images_used == len(self.images):
+            if self._images_used == self.images_per_epoch:
                 break
         count = self._images_used - used_before
         loss_sum = self.process_group.all_reduce_sum(losses).item()
@@ -275,7 +281,7 @@ class DdpmTraining:
         return loss
 
     def _finish_epoch(self) -> Iterator[Item]:
-        epoch, count = self.epoch + 1, len(self.images)
+        epoch, count = self.epoch + 1, self.images_per_epoch
         loss = self._loss_sum / count
         error, bands = self._validate()
         # The loss was measured before the last step, which may have spoilt the weights.

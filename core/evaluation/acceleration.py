@@ -6,7 +6,6 @@ Loads no torch.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 from dipddpm.core.config.hybrid import is_hybrid
@@ -14,7 +13,7 @@ from dipddpm.core.evaluation.cell import Cell, paired_differences, seeds, span
 from dipddpm.core.evaluation.intervals import interval, pooled
 from dipddpm.core.evaluation.rows import MethodScores
 from dipddpm.core.evaluation.scoreboard import Scoreboard, differences_by_set
-from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored
+from dipddpm.core.events import RestorationsCompared
 from dipddpm.core.io.sanitize import wrapped
 from dipddpm.core.means import decibels, psnr_mean
 
@@ -230,13 +229,6 @@ class AccelerationBoard(Scoreboard):
             lines.append(label.ljust(30) + "".join(f"{value:>9}" for value in values))
         head = "  seconds to pure noise's best".ljust(30) + "".join(f"{start:>9}" for start in starts)
         return [head, *lines] if lines else []
-
-
-def board_of(history: Iterable[Event]) -> Scoreboard:
-    """Return the board of a log: the comparison of starts if it has any, else the scoreboard."""
-    scored = [event for event in history if isinstance(event, RestorationScored | RestorationMissing)]
-    has_starts = any(Variant.parse(event.method) for event in scored)
-    return AccelerationBoard(scored) if has_starts else Scoreboard(scored)
 
 
 def seconds_text(seconds: float) -> str:

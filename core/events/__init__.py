@@ -38,6 +38,7 @@ from dipddpm.core.events.event import SamplesEvaluated as SamplesEvaluated
 from dipddpm.core.events.event import StageStarted as StageStarted
 from dipddpm.core.events.event import Step as Step
 from dipddpm.core.events.event import StopsCompared as StopsCompared
+from dipddpm.core.events.event import TrialErrors as TrialErrors
 from dipddpm.core.events.event import decode as decode
 from dipddpm.core.events.event import encode as encode
 from dipddpm.core.events.event import stamped as stamped

@@ -237,6 +237,21 @@ class SamplesEvaluated(Event, tag="samples_evaluated", frozen=True):
     nfe: Count = 0
 
 
+class TrialErrors(msgspec.Struct, frozen=True):
+    """The errors of a hybrid's candidates at held-out measurements, from which it computes their weights.
+
+    `products[f][k][l]` is the mean product of the errors of the candidates k and l in fold f, relative for each image
+    to the mean square of all its candidates' errors, then averaged over the images. `noise` is the part of each of them
+    that is noise of the held-out values. `reach` is how much farther from measured pixels the missing ones lie than the
+    held-out ones, as a ratio of mean distances; 1 for tasks without missing pixels.
+    """
+
+    candidates: list[str]
+    products: list[list[list[float]]]
+    noise: float = 0.0
+    reach: float = 1.0
+
+
 class RestorationScored(Event, tag="restoration_scored", frozen=True):
     """The score of one method on one task and one set of images: PSNR and SSIM of each image, and the cost.
 
@@ -244,7 +259,8 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
     are averaged. `budget_of` names the hybrid whose seconds were the time budget; empty without a budget.
     `recognised`: whether the classifier gave each image its true class. `knows`: what the method was given or finds out
     besides the measurement, the operator and the kind of noise; empty in older logs. `first` is the index of the first
-    image in its set; it isn't 0 for images that were added to a head-to-head.
+    image in its set; it isn't 0 for images that were added to a head-to-head. `trial`: the errors at held-out
+    measurements of a method that computes any.
     """
 
     task: str
@@ -262,6 +278,7 @@ class RestorationScored(Event, tag="restoration_scored", frozen=True):
     recognised: list[bool] = []
     knows: tuple[str, ...] = ()
     first: Count = 0
+    trial: TrialErrors | None = None
 
 
 class RestorationMissing(Event, tag="restoration_missing", frozen=True):

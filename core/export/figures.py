@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.acceleration import AccelerationBoard, board_of
+from dipddpm.core.evaluation.acceleration import AccelerationBoard
+from dipddpm.core.evaluation.boards import board_of
+from dipddpm.core.evaluation.gain_map import MapBoard
 from dipddpm.core.evaluation.rows import MethodScores
 from dipddpm.core.events import (
     BestModelStored,
@@ -22,9 +24,10 @@ from dipddpm.core.events import (
 from dipddpm.core.export.snapshot import Record, safe_name
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.means import mean, psnr_mean
-from dipddpm.core.report import acceleration, plots
-from dipddpm.core.report.plots import COLUMN, Curve, Drawing, ImagePanels, LinePlot, Marker, StripPlot, wants_log
+from dipddpm.core.report import acceleration, gain_map, plots
+from dipddpm.core.report.plots import Curve, Drawing, ImagePanels, LinePlot, Marker, StripPlot, wants_log
 from dipddpm.core.report.scoreboard import quality_time
+from dipddpm.core.report.style import COLUMN
 
 KINDS: tuple[Literal["pdf", "svg", "png"], ...] = ("pdf", "svg", "png")
 FEW = 7
@@ -66,6 +69,8 @@ def _scores(record: Record) -> dict[str, Drawing]:
     board = board_of(record.history)
     if isinstance(board, AccelerationBoard):
         return {"acceleration": acceleration.figure(board)}
+    if isinstance(board, MapBoard):
+        return {"map": gain_map.figure(board)}
     drawings_by_name: dict[str, Drawing] = {}
     for number, cell in enumerate(board.cells.values(), 1):
         if cell.rows:

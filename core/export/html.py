@@ -7,7 +7,10 @@ from pathlib import Path
 
 from dipddpm.core import config as configs
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.acceleration import AccelerationBoard, board_of
+from dipddpm.core.evaluation.acceleration import AccelerationBoard
+from dipddpm.core.evaluation.boards import board_of
+from dipddpm.core.evaluation.gain_map import MapBoard
+from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import (
     EpochFinished,
     Message,
@@ -21,7 +24,7 @@ from dipddpm.core.export.figures import drawings
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.io import records
 from dipddpm.core.means import PsnrMean, Quality, decibels, psnr_mean
-from dipddpm.core.report import acceleration, plots, scoreboard
+from dipddpm.core.report import acceleration, gain_map, plots, scoreboard
 from dipddpm.core.report.document import (
     Block,
     BulletList,
@@ -34,7 +37,8 @@ from dipddpm.core.report.document import (
     Table,
     Text,
 )
-from dipddpm.core.report.plots import PAGE, ImagePanels
+from dipddpm.core.report.plots import ImagePanels
+from dipddpm.core.report.style import PAGE
 from dipddpm.core.runs import ENVIRONMENT_FILE, RunState
 from dipddpm.core.runs.environment import Environment
 
@@ -52,7 +56,7 @@ def write(record: Record, path: Path) -> None:
 def report(record: Record) -> Page:
     """Return a page with the run's facts, results, scores, curves, epochs, pictures, messages and config."""
     board = board_of(record.history)
-    scores = acceleration.cells(board) if isinstance(board, AccelerationBoard) else scoreboard.cells(board)
+    scores = _scores(board)
     epochs = record.all(EpochFinished)
     remarks = [event.text for event in record.all(Message)]
     config = record.status.config
@@ -75,6 +79,17 @@ def report(record: Record) -> Page:
         if blocks:
             page.blocks += [Heading(title), *blocks]
     return page
+
+
+def _scores(board: Scoreboard) -> list[Block]:
+    """Return the sections of a board's cells, in the form of its kind."""
+    match board:
+        case AccelerationBoard():
+            return acceleration.cells(board)
+        case MapBoard():
+            return gain_map.cells(board)
+        case _:
+            return scoreboard.cells(board)
 
 
 def _facts(record: Record) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from dipddpm.core import config as configs
-from dipddpm.core.evaluation.acceleration import board_of
+from dipddpm.core.evaluation.boards import board_of
 from dipddpm.core.events import Event, ImageSaved, Message
 from dipddpm.core.export.snapshot import Record, safe_name, scalars, step_of
 from dipddpm.core.io.sanitize import printable

@@ -20,6 +20,7 @@ from dipddpm.core.config import (
     HybridRun,
     ImageRun,
     ImagesConfig,
+    MapRun,
     RestoreRun,
     Task,
     format_task,
@@ -82,7 +83,8 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         _refuse_method(config)
     if isinstance(config, RestoreRun):
         _refuse_tasks(config)
-        _refuse_prior(config.prior.run)
+        for run in _prior_runs(config):
+            _refuse_prior(run)
         _refuse_networks(config)
     if isinstance(config, HybridRun):
         takes_prior = config.hybrid.learns or (config.hybrid.needs_prior and not config.trains)
@@ -159,14 +161,20 @@ def _models(config: AnyRun) -> Iterator[PriorLoaded]:
     models: list[tuple[Path, dict[str, str]]] = []
     unneeded = isinstance(config, ImageRun) and not config.needs_prior
     if isinstance(config, HybridRun | RestoreRun | ImageRun) and config.prior.run and not unneeded:
-        folder = reference.prior_folder(config.prior.run)
-        models.append((folder, trained.model_options(trained.trained_config(folder).ddpm)))
+        for run in _prior_runs(config):
+            folder = reference.prior_folder(run)
+            models.append((folder, trained.model_options(trained.trained_config(folder).ddpm)))
     if isinstance(config, RestoreRun):
         models += ((Path(name), {}) for name in config.restore.conditioned)  # the worker checks their options
     for path, options in models:
         with contextlib.suppress(OSError), (path / BEST_FILE).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             yield PriorLoaded(run=path.name, sha256=digest, options=options)
+
+
+def _prior_runs(config: HybridRun | RestoreRun | ImageRun) -> tuple[str, ...]:
+    """Return the priors of a run in the order in which it loads them; a map has several."""
+    return (config.prior.run, *config.prior.others) if isinstance(config, MapRun) else (config.prior.run,)
 
 
 def missing_data(config: AnyRun) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dipddpm.core.config import AnyRun, DataConfig, DdpmRun, HybridRun, ImagesConfig, RestoreRun, Task
+from dipddpm.core.config import AnyRun, DataConfig, DdpmRun, HybridRun, ImagesConfig, MapRun, RestoreRun, Task
 from dipddpm.core.config.shapes import (
     TUTORIAL,
     refuse_for_evaluation,
@@ -21,7 +21,8 @@ from dipddpm.core.runs import trained
 def refuse(config: AnyRun) -> None:
     """Raise UserError for a data set whose images the run's network, prior or evaluation can't take."""
     if isinstance(config, RestoreRun):
-        _refuse_for_head_to_head(trained.required_shape(config.prior.run))
+        for run in config.prior.runs if isinstance(config, MapRun) else (config.prior.run,):
+            _refuse_for_head_to_head(trained.required_shape(run))
     if not isinstance(config, DdpmRun | HybridRun):
         return
     trains = isinstance(config, DdpmRun) or config.trains

@@ -12,7 +12,7 @@ from dipddpm.core.config import DipConfig
 from dipddpm.core.config.hybrid import HybridOptions
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.events import Item, Resumable
+from dipddpm.core.events import Item, Resumable, TrialErrors
 
 
 class Restorer(Resumable, Protocol):
@@ -58,6 +58,16 @@ class HasSamples(Protocol):
     @property
     def samples(self) -> Tensor | None:
         """The current samples, (K, N, C, H, W), in [0, 1] but not clipped; None if there are fewer than two."""
+        ...
+
+
+@runtime_checkable
+class HasTrial(Protocol):
+    """A restorer that weights candidates by their errors at held-out measurements."""
+
+    @property
+    def trial(self) -> TrialErrors | None:
+        """The candidates' errors, pooled over the images; None until the trial has ended."""
         ...
 
 

@@ -51,6 +51,8 @@ class Split:
     """True if the folds' measurements are so much coarser that their results aren't part of the restoration."""
     is_noisier: bool = False
     """True if the folds have so much more noise that their results aren't part of the restoration."""
+    noise: Tensor | None = None
+    """The expected mean square of the noise in the held-out values that count, (F N,); None without noise."""
 
     def errors(self, images: Tensor) -> Tensor:
         """Return the prediction errors (K, F N, M) of candidates' images (K, F N, C, H, W); 0 where no value counts."""
@@ -101,8 +103,17 @@ def _split_noise(copies: Case, b: float, folds: int, generator: torch.Generator)
     level = GaussianNoise(math.sqrt(variance.mean().item() * (1 + b**2)))
     trial = replace(copies, y=y + b * z, degradation=Degradation(degradation.operator, level))
     other = equalize_spectrum(replace(copies, y=y - z / b), SCORED)
-    predict = other.degradation.operator.A
-    return Split(trial, other.y, torch.ones_like(y), predict, is_weak=not blurred, is_complete=True, is_noisier=b > 1)
+    predict, known = other.degradation.operator.A, other.degradation.expected_residual(other.y)
+    return Split(
+        trial,
+        other.y,
+        torch.ones_like(y),
+        predict,
+        is_weak=not blurred,
+        is_complete=True,
+        is_noisier=b > 1,
+        noise=None if known is None else known * (1 + 1 / b**2),
+    )
 
 
 def _draw_folds(y: Tensor, folds: int, generator: torch.Generator) -> Tensor:
@@ -126,7 +137,7 @@ def _hide_values(copies: Case, share: float, folds: int, generator: torch.Genera
     simple = isinstance(degradation.operator, Identity | Mask)
     operator = Mask((measured * kept)[:, :1]) if simple else MaskedOperator(degradation.operator, kept)
     trial = replace(copies, y=y * kept, degradation=replace(degradation, operator=operator))
-    return Split(trial, y, hidden * measured, degradation.operator.A)
+    return Split(trial, y, hidden * measured, degradation.operator.A, noise=degradation.expected_residual(y))
 
 
 def _measure_coarsely(copies: Case, blocks: BlockMean) -> Split:
@@ -135,7 +146,15 @@ def _measure_coarsely(copies: Case, blocks: BlockMean) -> Split:
     # Each larger block averages the noise of four blocks, except for some at the edges.
     halved = GaussianNoise(noise.sigma / 2) if isinstance(noise, GaussianNoise) else noise
     trial = replace(copies, y=y, degradation=replace(copies.degradation, operator=larger, noise=halved))
-    return Split(trial, copies.y, torch.ones_like(copies.y), blocks.A, is_weak=True, is_coarser=True)
+    return Split(
+        trial,
+        copies.y,
+        torch.ones_like(copies.y),
+        blocks.A,
+        is_weak=True,
+        is_coarser=True,
+        noise=copies.degradation.expected_residual(copies.y),
+    )
 
 
 def _hide_frequencies(copies: Case, blur: CircularBlur, share: float) -> Split:

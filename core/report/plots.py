@@ -9,39 +9,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
+from dipddpm.core.report.interval_plot import IntervalPlot, draw_intervals
+from dipddpm.core.report.style import COLOURS, INK, QUIET, SCREEN, STYLE, FigureStyle
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-"""Colours that colour-blind readers can distinguish, too (Okabe & Ito 2008)."""
 CURVE_SYMBOLS = "osD^vP*"
 MARKER_SYMBOLS = "^vsD"
-INK, QUIET = "#1f2933", "#9aa5b1"
-STYLE: Any = {
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e7eb",
-    "legend.frameon": False,
-    "lines.linewidth": 1.8,
-    "lines.markersize": 4.5,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "dipddpm",
-    "pdf.fonttype": 42,  # fonts that publishers accept, not Type 3
-}
-"""Settings of matplotlib for every figure of the program."""
 _METADATA: Mapping[str, Any] = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": None},
@@ -52,25 +29,6 @@ _LARGEST = 1e15
 """Values of at least this size are not drawn."""
 _LOG_RANGE = 8.0
 """Ratio of the largest to the smallest value from which a loss is drawn on a logarithmic axis."""
-
-
-@dataclass(frozen=True)
-class FigureStyle:
-    """The size of a figure in inches, of its font and lines in points, and whether it shows its title."""
-
-    width: float
-    height: float
-    font: float
-    line: float
-    dpi: int
-    titled: bool = True
-
-
-SCREEN = FigureStyle(8, 5.5, 10, 1.8, 150)
-PAGE = FigureStyle(6.4, 3.2, 9, 1.6, 110, titled=False)
-"""A figure across an HTML page, which shows the title below it."""
-COLUMN = FigureStyle(3.35, 2.3, 7.5, 1.1, 300, titled=False)
-"""A figure for one column (8.5 cm) of a paper in two columns, whose caption holds the title."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +96,7 @@ class ImagePanels:
     columns: int
 
 
-Drawing: TypeAlias = LinePlot | PlotGrid | StripPlot | ImagePanels
+Drawing: TypeAlias = LinePlot | PlotGrid | StripPlot | ImagePanels | IntervalPlot
 
 
 def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
@@ -150,6 +108,9 @@ def draw(drawing: Drawing, style: FigureStyle = SCREEN) -> Figure:
         figure = Figure(figsize=(style.width, style.height), dpi=style.dpi, layout="constrained")
         if isinstance(drawing, PlotGrid):
             _grid(figure, drawing, style)
+            return figure
+        if isinstance(drawing, IntervalPlot):
+            draw_intervals(figure, drawing, style)
             return figure
         axes = figure.subplots()
         match drawing:

@@ -8,12 +8,14 @@ import msgspec
 
 from dipddpm.core.evaluation.acceleration import AccelerationBoard
 from dipddpm.core.evaluation.cell import YARDSTICKS, Cell, Yardstick
+from dipddpm.core.evaluation.gain_map import MapBoard
 from dipddpm.core.evaluation.rows import COSTS, MethodScores
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Pictures
-from dipddpm.core.report import acceleration
-from dipddpm.core.report.plots import SCREEN, draw
+from dipddpm.core.report import acceleration, gain_map
+from dipddpm.core.report.plots import draw
 from dipddpm.core.report.scoreboard import quality_time
+from dipddpm.core.report.style import SCREEN
 
 
 def as_json(board: Scoreboard) -> str:
@@ -50,6 +52,14 @@ def starts_picture(board: AccelerationBoard, step: int) -> Pictures:
 
     grid = acceleration.figure(board)
     return Pictures(name="acceleration", images=pixels(draw(grid, SCREEN), 110), step=step, title=grid.title, columns=1)
+
+
+def map_picture(board: MapBoard, step: int) -> Pictures:
+    """Return the figure of a map of gains."""
+    from dipddpm.core.report.study_figures import pixels
+
+    drawing = gain_map.figure(board)
+    return Pictures(name="map", images=pixels(draw(drawing, SCREEN), 110), step=step, title=drawing.title, columns=1)
 
 
 def _cell(board: Scoreboard, cell: Cell) -> dict[str, Any]:

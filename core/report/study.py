@@ -20,8 +20,9 @@ from dipddpm.core.io import atomic, records
 from dipddpm.core.means import psnr_mean
 from dipddpm.core.report import scoreboard
 from dipddpm.core.report.document import Block, BulletList, Heading, ImageBlock, Page, Table, Text, fill
-from dipddpm.core.report.plots import PAGE, Curve, LinePlot, draw
+from dipddpm.core.report.plots import Curve, LinePlot, draw
 from dipddpm.core.report.study_figures import restoration_curves
+from dipddpm.core.report.style import PAGE
 from dipddpm.core.runs import ENVIRONMENT_FILE, Run
 from dipddpm.core.runs.environment import Environment
 from dipddpm.core.study.findings import (

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dipddpm.core.images import to_unit
 from dipddpm.core.metrics.spread import scale_each
-from dipddpm.core.report.plots import QUIET, STYLE
+from dipddpm.core.report.style import QUIET, STYLE
 from dipddpm.core.study import findings
 from dipddpm.core.study.findings import Explanation, after
 

@@ -8,7 +8,8 @@ from PIL import Image
 
 from benchmarks import acceleration_page
 from dipddpm.core.errors import UserError
-from dipddpm.core.evaluation.acceleration import AccelerationBoard, board_of
+from dipddpm.core.evaluation.acceleration import AccelerationBoard
+from dipddpm.core.evaluation.boards import board_of
 from dipddpm.core.images import load_image
 from dipddpm.core.runs import Run
 

@@ -38,7 +38,7 @@ Completions: TypeAlias = Iterator[tuple[str, str]]
 COMPLETION_VARIABLE = "_DIPDDPM_COMPLETE"
 MAX_RUNS = 30
 """The number of runs that are offered; a longer prefix of an id offers older ones."""
-KINDS = ("dip", "ddpm", "hybrid", "acceleration")
+KINDS = ("dip", "ddpm", "hybrid", "acceleration", "map")
 KIND_OF_COMMAND = {"restore": "restore", "restore-image": "image", "reproduce": "study"}
 """The commands that make runs of one kind only."""
 _WORD = re.compile(r"[\w.,:=+-]+")

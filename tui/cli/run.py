@@ -27,7 +27,11 @@ from dipddpm.tui.cli.help import IMAGES, METHOD
 from dipddpm.tui.cli.options import Mirror, NewRun, RunArgument, find_run, prior_name
 from dipddpm.tui.shared.draft import Draft, epochs_train_prior
 
-ACCELERATION = "acceleration"
+BOARDS = {
+    "acceleration": "compares starts",
+    "map": "compares priors",
+}
+"""The kinds of run that restore sets of images of their own, with what they do in words."""
 _PRESETS = "; ".join(f"{kind}: {', '.join(PRESETS[kind])}" for kind in complete.KINDS)
 
 
@@ -38,9 +42,10 @@ class RunOptions(NewRun):
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="dip|ddpm|hybrid|acceleration",
+            metavar="dip|ddpm|hybrid|acceleration|map",
             help="dip fits an untrained network to each image; ddpm trains a diffusion model; hybrid combines the two; "
-            "acceleration measures which start makes a diffusion sampler reach its quality soonest.",
+            "acceleration measures which start makes a diffusion sampler reach its quality soonest; map measures with "
+            "which prior, measurement and domain a hybrid is better than DIP and diffusion alone.",
             rich_help_panel=METHOD,
             autocompletion=complete.kinds,
         ),
@@ -129,7 +134,7 @@ class RunOptions(NewRun):
         given = self.config_settings()
         results.refuse_other_mask(self.task, None if self.mask is None else str(self.mask))
         task = self.task or ("inpaint" if self.mask else None)
-        if self.kind == ACCELERATION:
+        if self.kind in BOARDS:
             return configs.build(self.kind, preset=self.preset, settings=given)
         config = configs.build(self.kind, method=self.method, preset=self.preset, task=task, settings=given)
         _refuse_unused(config, self.prior, self.epochs)
@@ -138,8 +143,8 @@ class RunOptions(NewRun):
     def named_settings(self) -> dict[str, Any]:
         """Add the options of this command. Raises UserError for an option that this kind of run doesn't take."""
         self._refuse_other_kinds()
-        if self.kind == ACCELERATION:
-            return {**super().named_settings(), **self._acceleration_settings()}
+        if self.kind in BOARDS:
+            return {**super().named_settings(), **self._board_settings()}
         if self.processes is not None and self.kind == "hybrid":
             problem = "A hybrid runs in one process: DIP and DDPM are its baselines in the same time."
             raise UserError(problem, "Leave out --gpus; only run ddpm, run dip and restore take it.")
@@ -154,18 +159,18 @@ class RunOptions(NewRun):
             "task.mask": self.mask and str(self.mask),
         }
 
-    def _acceleration_settings(self) -> dict[str, Any]:
-        """Return the settings of a run that compares starts.
+    def _board_settings(self) -> dict[str, Any]:
+        """Return the settings of a run that restores sets of images of its own.
 
         Raises UserError for an option that it doesn't take, and for images that aren't the first ones.
         """
         unused = ("method", "epochs", "dataset", "image", "given", "truth", "mask")
         for name in unused:
             if getattr(self, name) is not None:
-                problem = f"acceleration compares starts on its own sets of images and takes no --{name}."
+                problem = f"{self.kind} {BOARDS[self.kind]} on its own sets of images and takes no --{name}."
                 raise UserError(problem, "Leave it out; choose sets with --set restore.sets=..., tasks with --task.")
         if self.images is not None and not self.images.isdecimal():
-            raise UserError("acceleration takes the first images of each set.", "Give their number: --images 20.")
+            raise UserError(f"{self.kind} takes the first images of each set.", "Give their number: --images 20.")
         return {
             "prior.run": None if self.prior is None else prior_name(self.prior, self.runs_dir),
             "restore.tasks": self.task and (self.task,),

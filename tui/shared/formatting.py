@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from dipddpm.core import events
-from dipddpm.core.evaluation.acceleration import board_of
+from dipddpm.core.evaluation.boards import board_of
 from dipddpm.core.evaluation.cell import YARDSTICKS
 from dipddpm.core.evaluation.intervals import Interval
 from dipddpm.core.events import Event
@@ -205,6 +205,6 @@ def resume_point(status: RunStatus) -> str:
         return f"{verb} at {point}; repeats {_count(repeated, 'step')} ({duration})"
     # The steps of a head-to-head are long, so it stores checkpoints within them as well.
     is_within_step = (
-        summary.kind in {"restore", "acceleration"} and status.state is not RunState.stopped and seconds >= 1
+        summary.kind in {"restore", "acceleration", "map"} and status.state is not RunState.stopped and seconds >= 1
     )
     return f"{verb} at {point}" + (f"; repeats the last {duration}" if is_within_step and not live else "")

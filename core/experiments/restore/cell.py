@@ -17,9 +17,10 @@ from dipddpm.core.config.hybrid import is_hybrid
 from dipddpm.core.data import ImageSet
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.errors import UserError
-from dipddpm.core.events import RestorationMissing, RestorationScored, StateDict, Step
+from dipddpm.core.events import RestorationMissing, RestorationScored, StateDict, Step, TrialErrors
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import to_unit
+from dipddpm.core.methods.base import HasTrial
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget
 from dipddpm.core.metrics.samples.classifier import load_classifier
 from dipddpm.core.metrics.usable import refuse_unusable
@@ -42,13 +43,22 @@ class RestoreJob:
     """The index of the first image in its set."""
 
     def score_event(
-        self, cost: Cost, images: ImageSet, truth: Tensor, *, budget_of: str, knows: tuple[str, ...], step: int
+        self,
+        cost: Cost,
+        images: ImageSet,
+        truth: Tensor,
+        *,
+        budget_of: str,
+        knows: tuple[str, ...],
+        step: int,
+        trial: TrialErrors | None = None,
     ) -> RestorationScored:
         """Score the job's restoration; `truth` are the images in [0, 1], on the device of the restoration."""
         recognised: list[bool] = []
         if self.set in CLASSIFIED:
             recognised = (load_classifier().predict(cost.images) == images.labels.cpu()).tolist()
         fields = {**vars(self), "budget_of": budget_of, "recognised": recognised, "knows": knows, "step": step}
+        fields["trial"] = trial
         return cost.scored(truth, **fields)
 
     def missing_event(self, method: str, why: str, step: int, *, failed: bool = False) -> RestorationMissing:
@@ -131,7 +141,11 @@ class CellRunner:
 
     def _begin(self, job: RestoreJob) -> Stopwatch | TimeBudget:
         case, _ = degrade_job(job, self.images, self.device)
-        return self.methods.begin(job.method, job.task, case, list(self._seconds.values()))
+        return self.methods.begin(job.method, job.task, case, list(self._budgets(job).values()))
+
+    def _budgets(self, job: RestoreJob) -> dict[str, float]:
+        """Return the seconds of the hybrids that a method is a baseline of, by the hybrid's name."""
+        return {name: seconds for name, seconds in self._seconds.items() if self.methods.is_baseline(job.method, name)}
 
     def _finish(self, job: RestoreJob, stopwatch: Stopwatch | TimeBudget) -> RestoreJobResult:
         """Score a finished restoration; a baseline is scored at the seconds of each hybrid.
@@ -142,17 +156,19 @@ class CellRunner:
             costs = {"": stopwatch.cost()}
             if is_hybrid(job.method):
                 self._seconds[job.method] = stopwatch.seconds
-        elif not self._seconds:
-            costs = {"": stopwatch.reached[0]}
+        elif budgets := self._budgets(job):
+            costs = {name: stopwatch.within(seconds) for name, seconds in budgets.items()}
         else:
-            costs = {name: stopwatch.within(seconds) for name, seconds in self._seconds.items()}
+            costs = {"": stopwatch.reached[0]}
         for cost in costs.values():
             refuse_unusable(cost.images, "restored images", "Lower dip.lr, or take another prior.")
         _, truth = degrade_job(job, self.images, self.device)
         index = self.first_index + self.jobs_done
         knows = self.methods.knows(job.method, job.task)
+        restorer = stopwatch.restorer if isinstance(stopwatch, Stopwatch) else None
+        trial = restorer.trial if isinstance(restorer, HasTrial) else None
         scored = [
-            job.score_event(cost, self.images, truth, budget_of=name, knows=knows, step=index + 1)
+            job.score_event(cost, self.images, truth, budget_of=name, knows=knows, trial=trial, step=index + 1)
             for name, cost in costs.items()
         ]
         return RestoreJobResult(index, scored, shown=next(iter(costs.values())).images[:SHOWN])

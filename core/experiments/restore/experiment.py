@@ -139,6 +139,10 @@ class RestoreExperiment:
         """Return the methods that take part."""
         return Methods(self.config.restore, prior, self.config.dip, self.conditioned, clock)
 
+    def _opening_warnings(self) -> Iterator[Item]:
+        """Yield warnings of what the prior can't see."""
+        yield from prior_warnings(self.methods.models.prior)
+
     def _image_sets(self) -> list[ImageSet]:
         """Return all images that the run reads."""
         return list(self.sets.values())
@@ -161,7 +165,7 @@ class RestoreExperiment:
     def __iter__(self) -> Iterator[Item]:
         if not (self.step or self._runner or self._resumed_states):
             yield from self._models
-            yield from prior_warnings(self.methods.models.prior)
+            yield from self._opening_warnings()
             yield from opening_events(self._image_sets())
             yield from self._masks
             yield from self._earlier_items()

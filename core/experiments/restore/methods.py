@@ -310,5 +310,9 @@ class Methods:
             )
         return Stopwatch(lambda: make(case, 1), self.clock)
 
+    def is_baseline(self, method: str, hybrid: str) -> bool:
+        """Return whether a method that runs in hybrids' time also gets the time of this one."""
+        return method != hybrid
+
     def _trained(self, task: str, name: str) -> ConditionedModel | None:
         return self._conditioned.get((format_task(parse_task(task)), name))

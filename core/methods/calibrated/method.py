@@ -28,7 +28,7 @@ from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.simplify import equalize_spectrum, reproduce_exact
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.rows import POSTERIOR_MEAN
-from dipddpm.core.events import Item, Message, StageStarted, StateDict, Step
+from dipddpm.core.events import Item, Message, StageStarted, StateDict, Step, TrialErrors
 from dipddpm.core.methods.base import HasSamples, Restorer, shift_step
 from dipddpm.core.methods.calibrated.candidates import (
     DIFFUSION,
@@ -38,6 +38,7 @@ from dipddpm.core.methods.calibrated.candidates import (
     title_of,
     with_known_noise,
 )
+from dipddpm.core.methods.calibrated.outlook import trial_errors
 from dipddpm.core.methods.calibrated.stacking import STRENGTH, WEAK_STRENGTH, stack
 from dipddpm.core.methods.classical.impulses import detect_impulses
 from dipddpm.core.methods.classical.table import CLASSICS
@@ -78,13 +79,15 @@ class CalibratedRestorer:
         self.split = hold_out(self.case, options.hidden, noise, derive(case.seed, "hold out"), options.folds)
         self.least = COARSE_LEAST if self.split.is_coarser else options.least
         """The share of an image's largest weight below which a candidate is left out."""
-        self.kinds = candidates_for(self.case)
+        self.kinds = tuple(kind for kind in candidates_for(self.case) if kind != FIT or options.with_dip)
         """The names of the candidates, in the order of the columns of `weights`."""
         self.sampler = self._choose_sampler()
         """The diffusion sampler and its steps."""
         steps = {FIT: self.dip.iterations, DIFFUSION: self.sampler.steps}
         self.stages = {kind + end: steps.get(kind, 1) for end in ("", AGAIN) for kind in self.kinds}
         """The largest number of steps of each stage, by its name, from which the stage's seed is derived."""
+        self.trial: TrialErrors | None = None
+        """The candidates' errors at the held-out values, pooled over the images; None until the trial has ended."""
         self.weights: Tensor | None = None
         """The stacking weights of the candidates, (N, K); None until the trial has ended."""
         self.results: dict[str, Tensor] = {}
@@ -116,6 +119,7 @@ class CalibratedRestorer:
                 errors = self.split.errors(torch.stack([self.results[kind].flatten(0, 1) for kind in self.kinds]))
                 where, strength = self.split.where.flatten(1), WEAK_STRENGTH if self.split.is_weak else STRENGTH
                 self.weights = stack(errors, where, self.options.folds, strength, self.least)
+                self.trial = trial_errors(self.kinds, errors, self.split, self.case, self.options.folds)
                 means = zip(self.kinds, self.weights.mean(0).tolist(), strict=True)
                 shares = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
                 yield Message(text=f"Stacking weights from the held-out measurements, mean over the images: {shares}")
@@ -267,6 +271,7 @@ class CalibratedRestorer:
         return {
             "stages": dict(self.results),
             "weights": self.weights,
+            "trial": None if self.trial is None else msgspec.to_builtins(self.trial),
             "work": None if self.work is None else self.work[0].state_dict(),
             "counts": [self.steps_done, self.nfe_done, self.iterations_done],
         }
@@ -280,6 +285,8 @@ class CalibratedRestorer:
             problem = "The checkpoint is of an older version of calibrated, which had other stages."
             raise UserError(problem, "Start a new run with the same config: dipddpm fork RUN.")
         self.results, self.weights = dict(state["stages"]), state["weights"]
+        trial = state.get("trial")
+        self.trial = None if trial is None else msgspec.convert(trial, TrialErrors)
         self.steps_done, self.nfe_done, self.iterations_done = state["counts"]
         if state["work"] is not None:
             self.work = self._begin(next(name for name in self.stages if name not in self.results))

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dipddpm.core.evaluation.acceleration import AccelerationBoard, Variant, board_of
+from dipddpm.core.evaluation.acceleration import AccelerationBoard, Variant
+from dipddpm.core.evaluation.boards import board_of
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import RestorationScored
 from dipddpm.core.report import acceleration

@@ -14,7 +14,8 @@ from dipddpm.core.errors import UserError
 from dipddpm.core.export.figures import drawings, write
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.report import plots
-from dipddpm.core.report.plots import COLUMN, ImagePanels, LinePlot, StripPlot
+from dipddpm.core.report.plots import ImagePanels, LinePlot, StripPlot
+from dipddpm.core.report.style import COLUMN
 from dipddpm.core.runs import RunsFolder
 
 DRAWN = {"loss", "loss-by-timestep", "psnr", "fit-loss", "scores-1", "quality-time-1", "picture-restored"}

@@ -24,7 +24,8 @@ from dipddpm.core.export.figures import drawings
 from dipddpm.core.export.html import report
 from dipddpm.core.export.snapshot import Record
 from dipddpm.core.report import plots
-from dipddpm.core.report.plots import COLUMN, Curve, LinePlot, Marker, StripPlot
+from dipddpm.core.report.plots import Curve, LinePlot, Marker, StripPlot
+from dipddpm.core.report.style import COLUMN
 from dipddpm.core.runs import Run
 from tests.core.export.test_tensorboard import accumulated
 

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from dipddpm.core.images import picture, save_png
-from dipddpm.core.report.plots import COLOURS, Curve, ImagePanels, LinePlot, draw, save
+from dipddpm.core.report.plots import Curve, ImagePanels, LinePlot, draw, save
+from dipddpm.core.report.style import COLOURS
 
 
 def pixels(plot: LinePlot, path: Path) -> np.ndarray:

@@ -6,7 +6,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal, ScrollableContainer, VerticalScroll
 from textual.widgets import Static
 
-from dipddpm.core.evaluation.acceleration import board_of
+from dipddpm.core.evaluation.boards import board_of
 from dipddpm.core.io.sanitize import printable
 from dipddpm.tui.console.model.curves import Axis, PsnrCurve, Series
 from dipddpm.tui.console.model.series import ChartMark

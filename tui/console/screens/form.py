@@ -43,6 +43,7 @@ KIND_MEANING = "kind of run: dip fits each image, ddpm trains a model, hybrid co
 KIND_MEANINGS = {
     "image": "restores a damaged picture of your own: noisy, scratched, small or blurred; nothing else is needed",
     "acceleration": "measures which start makes a diffusion sampler reach its quality soonest",
+    "map": "measures with which prior, measurement and domain a hybrid gains over DIP and diffusion",
     "restore": "restores the same degraded images with every method, and compares them",
 }
 COMPLETED = (*PATH_LISTS, "task.mask", "task.file", "picture.out", "data.directory")

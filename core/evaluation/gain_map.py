@@ -1,0 +1,161 @@
+"""A map of gains: how much better a hybrid is than the better baseline, by prior, measurement and domain.
+
+Loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from dipddpm.core.config.hybrid import WITH
+from dipddpm.core.evaluation.cell import Cell, paired_differences
+from dipddpm.core.evaluation.intervals import Interval, interval
+from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored, TrialErrors
+from dipddpm.core.io.sanitize import wrapped
+
+HYBRID, WITHOUT_DIP = "calibrated", "without-dip"
+"""The hybrid of the map, and its control: the same weighted mean, without DIP among the candidates."""
+
+
+class MapCell(NamedTuple):
+    """A prior, a degradation and a set of images, with the gains of the hybrid."""
+
+    prior: str
+    task: str
+    set: str
+    gain: Interval
+    """The PSNR of the hybrid minus that of the better baseline with equal tricks, in the same time, in dB."""
+    by_dip: Interval | None
+    """The PSNR of the hybrid minus that of its control without DIP, in dB; None without the control."""
+    best: str
+    """The name of the better baseline."""
+    trial: TrialErrors | None
+    """The errors at held-out measurements, which are known without the truth."""
+
+    @property
+    def name(self) -> str:
+        """The cell in words."""
+        return f"{self.task} on {self.set}, prior {self.prior}"
+
+
+class MapBoard(Scoreboard):
+    """The results of a map, with a scoreboard for each prior."""
+
+    def __init__(self, history: Iterable[Event]) -> None:
+        events = [event for event in history if isinstance(event, RestorationScored | RestorationMissing)]
+        super().__init__(events)
+        self.priors = list(dict.fromkeys(prior for event in events if (prior := without_prior(event.method)[1])))
+        """The names of the priors, in the order of their first results."""
+        self.boards = {prior: Scoreboard(_of_prior(events, prior)) for prior in self.priors}
+        """The scoreboard of each prior, whose rows have their usual names."""
+
+    def map_cells(self) -> list[MapCell]:
+        """Return the cells of the map that are complete, by degradation, set and prior."""
+        found = []
+        for task, name in self.cells:
+            for prior, board in self.boards.items():
+                cell = board.cells.get((task, name))
+                if cell and (gain := cell.gain(HYBRID, "equal")) and (best := cell.best(HYBRID, "equal")):
+                    found.append(MapCell(prior, task, name, gain, _by_dip(cell), best.method, _trial(cell)))
+        return found
+
+    def headline(self, step: int = 0) -> RestorationsCompared | None:
+        """Return the headline of the last prior's scoreboard, which is the largest."""
+        return self.boards[self.priors[-1]].headline(step) if self.priors else None
+
+    def means(self) -> list[str]:
+        """Return the verdicts, which are about all cells."""
+        return self.verdicts()
+
+    def verdicts(self) -> list[str]:
+        """Say in how many cells the hybrid is better and in how many worse, in all, with each prior and on each set."""
+        cells = self.map_cells()
+        groups: dict[str, list[MapCell]] = {"all cells": cells}
+        for name in dict.fromkeys(cell.set for cell in cells):
+            groups[f"on {name}"] = [cell for cell in cells if cell.set == name]
+        for prior in self.priors:
+            groups[f"prior {prior}"] = [cell for cell in cells if cell.prior == prior]
+        return [f"{name}: {counts(members)}" for name, members in groups.items() if members]
+
+    def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
+        """Return a line for each cell of the map, and the verdicts."""
+        blocks = [self._block(task, name, width) for task, name in self.cells]
+        words = [line for text in self.verdicts() for line in wrapped(text, width, "  ")]
+        ordered = [words, *reversed(blocks)] if newest_first else [*blocks, words]
+        if absences := self.absences():
+            ordered.append([line for text in absences for line in wrapped(text, width, "  ")])
+        return [line for block in ordered if block for line in ("", *block)][1:]
+
+    def summary(self) -> list[str]:
+        """Return the verdicts in lines."""
+        return [line for text in self.verdicts() for line in wrapped(text, 79, "  ")]
+
+    def _block(self, task: str, name: str, width: int) -> list[str]:
+        cells = [cell for cell in self.map_cells() if (cell.task, cell.set) == (task, name)]
+        if not cells:
+            return []
+        size = self.boards[cells[0].prior].cells[task, name].size
+        lines = wrapped(f"{task} on {name} ({size})", width, "  ")
+        lines.append(f"  {'prior':28}{'gain over the better baseline':34}{'by DIP':>8}")
+        for cell in cells:
+            by_dip = "" if cell.by_dip is None else f"{cell.by_dip.mean:+.2f}"
+            lines.append(f"  {cell.prior:28}{f'{cell.gain.text()} {cell.best}':34}{by_dip:>8}"[:width].rstrip())
+        return lines
+
+
+def sign(gain: Interval) -> int:
+    """Return 1 for a gain whose bounds are above 0, -1 for one whose bounds are below, and 0 for one in between."""
+    if gain.lower is not None and gain.lower > 0:
+        return 1
+    return -1 if gain.upper is not None and gain.upper < 0 else 0
+
+
+def counts(cells: Iterable[MapCell]) -> str:
+    """Return in words how many cells the hybrid gains in, loses in, and neither; the smaller claim comes first."""
+    signs = [sign(cell.gain) for cell in cells]
+    more, less = signs.count(1), signs.count(-1)
+    return (
+        f"of {len(signs)} cells the hybrid is worse in {less} and better in {more}; in {signs.count(0)} 0 is in bounds"
+    )
+
+
+def with_prior(method: str, prior: str) -> str:
+    """Return the name of a row: the method and its prior."""
+    return f"{method}{WITH}{prior}"
+
+
+def without_prior(name: str) -> tuple[str, str]:
+    """Return the method and the prior of a row; the prior is empty for a method without one."""
+    method, _, prior = name.partition(WITH)
+    return method, prior
+
+
+def _of_prior(
+    events: Iterable[RestorationScored | RestorationMissing], prior: str
+) -> Iterable[RestorationScored | RestorationMissing]:
+    """Yield the events of one prior, and those of methods without one in the time of its hybrid."""
+    for event in events:
+        method, own = without_prior(event.method)
+        if own not in {"", prior}:
+            continue
+        if isinstance(event, RestorationMissing):
+            yield msgspec.structs.replace(event, method=method)
+            continue
+        hybrid, other = without_prior(event.budget_of)
+        if other in {"", prior}:
+            yield msgspec.structs.replace(event, method=method, budget_of=hybrid)
+
+
+def _by_dip(cell: Cell) -> Interval | None:
+    differences = paired_differences(cell.rows.get((HYBRID, "")), cell.rows.get((WITHOUT_DIP, "")))
+    return interval([*differences.values()]) if differences else None
+
+
+def _trial(cell: Cell) -> TrialErrors | None:
+    """Return the errors at held-out measurements of the hybrid's first slice and seed."""
+    scored = cell.rows[HYBRID, ""].scored
+    return scored[0].trial if scored else None
