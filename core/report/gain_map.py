@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dipddpm.core.config import Deblur, Denoise, Inpaint, Superres, parse_task
 from dipddpm.core.evaluation.gain_map import MapBoard, MapCell
 from dipddpm.core.io.sanitize import printable
 from dipddpm.core.report.document import Block, Heading, Table
@@ -17,15 +18,32 @@ def figure(board: MapBoard) -> IntervalPlot:
         IntervalPanel(f"on {printable(name)}", [_mark(cell) for cell in cells if cell.set == name]) for name in sets
     ]
     return IntervalPlot(
-        title="Does DIP + DDPM beat the better of the two?",
-        x="PSNR of DIP + DDPM minus that of the better one in the same time, in dB",
-        below="the hybrid is worse",
+        title="DIP + DDPM against the better of the two in the same time: difference in PSNR",
+        x="gain in dB",
+        below="worse",
         above="better",
-        rows={task: printable(task) for task in tasks},
+        rows={task: printable(task_words(task)) for task in tasks},
         names=list(board.priors),
-        legend="clean images that the prior saw",
+        legend="the prior was trained on",
         panels=panels,
     )
+
+
+def task_words(text: str) -> str:
+    """Return a task in few words, with its noise level only where that is the degradation."""
+    match task := parse_task(text):
+        case Denoise(noise="gaussian"):
+            return f"noise {task.sigma:g}"
+        case Inpaint(mask="", box=0):
+            return f"{task.missing:.0%} missing"
+        case Inpaint(mask=""):
+            return f"box {task.box}x{task.box} missing"
+        case Superres():
+            return f"1/{task.factor} of the size"
+        case Deblur(kernel="gaussian"):
+            return f"blur {task.width:g}"
+        case _:
+            return text
 
 
 def _mark(cell: MapCell) -> IntervalMark:

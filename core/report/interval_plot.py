@@ -76,7 +76,6 @@ def draw_intervals(figure: Figure, plot: IntervalPlot, style: FigureStyle) -> No
     keys = list(plot.rows)
     row_of_axes[0].set_yticks(range(len(keys)), [plot.rows[key] for key in keys])
     row_of_axes[0].set_ylim(len(keys) - 0.5, -0.5)
-    figure.supxlabel(plot.x, fontsize=style.font)
     handles = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=SYMBOLS[i % len(SYMBOLS)], linestyle="none", label=name)
         for i, name in enumerate(plot.names)
@@ -115,6 +114,7 @@ def _panel(axes: Axes, panel: IntervalPanel, plot: IntervalPlot, reach: float) -
     for row in range(1, len(keys)):
         axes.axhline(row - 0.5, color=QUIET, linewidth=0.4, zorder=1)
     axes.set_title(f"{panel.title}\n")
+    axes.set_xlabel(plot.x)
     axes.text(0.48, 1.0, f"{plot.below} ←", transform=axes.transAxes, ha="right", va="bottom", fontsize="small")
     axes.text(0.52, 1.0, f"→ {plot.above}", transform=axes.transAxes, ha="left", va="bottom", fontsize="small")
     axes.set_xlim(-reach * 1.05, reach * 1.05)

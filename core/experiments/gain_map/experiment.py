@@ -63,8 +63,9 @@ class MapExperiment(RestoreExperiment):
 
 def prior_name(run: Path) -> str:
     """Return what a prior is trained on, in words: `500 of fashionmnist`, or the name of a folder of images."""
-    dataset = trained.trained_config(run).data.dataset
-    if dataset.startswith(folder.PREFIX):
-        return Path(dataset.removeprefix(folder.PREFIX)).name
-    started = next((event for event in Run(run).events() if isinstance(event, RunStarted)), None)
-    return f"{started.images:,} of {dataset}" if started and started.images else dataset
+    data = trained.trained_config(run).data
+    if data.dataset.startswith(folder.PREFIX):
+        return Path(data.dataset.removeprefix(folder.PREFIX)).name
+    started = (event.images for event in Run(run).events() if isinstance(event, RunStarted))
+    count = data.train_images or next(started, 0)
+    return f"{count:,} of {data.dataset}" if count else data.dataset

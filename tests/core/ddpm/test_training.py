@@ -24,7 +24,7 @@ IMAGES = torch.randint(256, (6, 1, 28, 28), dtype=torch.uint8, generator=torch.G
 def training(*, images: Tensor = IMAGES, seed: int = 0, weights: int = 0, **given: Any) -> DdpmTraining:
     """Make a training whose epochs have two steps: 6 images in batches of 4 and 2."""
     torch.manual_seed(weights)
-    options = {name: given.pop(name) for name in ("epochs", "batch_size", "lr") if name in given}
+    options = {name: given.pop(name) for name in ("epochs", "batch_size", "lr", "passes") if name in given}
     network = TutorialNetwork(timesteps=50)
     schedule = Schedule.from_config(DdpmConfig(timesteps=50))
     config = DdpmConfig(**{"epochs": 2, "batch_size": 4, **options})
@@ -44,6 +44,21 @@ def test_training_epoch_takes_every_image_once() -> None:
     assert [len(batch) for batch in batches] == [4, 2]
     everything = ((torch.cat(batches) + 1) * 127.5).round().to(torch.uint8)
     assert sorted(map(str, everything.tolist())) == sorted(map(str, IMAGES.tolist()))
+
+
+def test_several_passes_make_one_epoch_that_takes_every_image_as_often() -> None:
+    run = training(epochs=1, passes=3)
+    batches: list[Tensor] = []
+    items: list[Item] = []
+    for item in run:
+        items.append(item)
+        if isinstance(item, Step):
+            batches.append(run._order)
+    assert len(run) == run.step == 5  # 18 images in batches of 4
+    assert torch.bincount(batches[0]).tolist() == [3] * 6
+    (finished,) = [item for item in items if isinstance(item, EpochFinished)]
+    losses = [item.loss or 0 for item in items if isinstance(item, Step)]
+    assert finished.loss == pytest.approx(sum(n * loss for n, loss in zip((4, 4, 4, 4, 2), losses, strict=True)) / 18)
 
 
 def test_epoch_loss_is_mean_over_images() -> None:

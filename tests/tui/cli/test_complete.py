@@ -39,7 +39,7 @@ def offered(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 
 def test_completion_offers_commands_and_option_values(offered: Offered) -> None:
     assert {"run", "restore", "doctor"} <= set(offered(""))
-    assert offered("run", "") == ["dip", "ddpm", "hybrid", "acceleration"]
+    assert offered("run", "") == ["dip", "ddpm", "hybrid", "acceleration", "map"]
     assert offered("run", "hybrid", "--method", "") == list(HYBRIDS)
     assert offered("run", "hybrid", "--method", "g") == ["guided"]
     assert offered("run", "dip", "--preset", "") == list(PRESETS["dip"])
