@@ -22,6 +22,7 @@ import msgspec
 from dipddpm.core import config as configs
 from dipddpm.core import events
 from dipddpm.core.config import AnyRun, RestoreRun
+from dipddpm.core.data.folder import PREFIX
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Event
 from dipddpm.core.io import atomic
@@ -30,6 +31,8 @@ from dipddpm.core.runs.environment import Environment
 
 DOCUMENTS = ("report.md", "report.html", "explanation.json", "scores.json", "scores.txt")
 """Files that only some kinds of run write."""
+DRAWN = "dead-leaves"
+"""Name of the folder of images that `scripts.draw_leaves` draws, which anyone can draw again."""
 STEPS = 1_000
 """Approximate number of logged steps in the copy, evenly spaced, which is enough for a curve."""
 _PICTURE = re.compile(r"base64,[\w+/=]+")
@@ -104,9 +107,12 @@ def _of_whole_board(run: Run) -> AnyRun:
 
 
 def _without_paths(config: AnyRun) -> AnyRun:
-    """Return the config without folders of this machine."""
+    """Return the config without folders of this machine; of a folder of drawn images, only the name remains."""
     values: dict[str, Any] = msgspec.to_builtins(config)
-    if values["data"]["dataset"].startswith("folder:") or values.get("images", {}).get("files"):
+    dataset = values["data"]["dataset"]
+    if dataset.startswith(PREFIX) and Path(dataset).name == DRAWN:
+        values["data"]["dataset"] = PREFIX + DRAWN
+    elif dataset.startswith(PREFIX) or values.get("images", {}).get("files"):
         raise UserError("The run's images are files of this machine.", "Choose a run on a published data set.")
     values["data"]["directory"] = ""
     return configs.from_builtins(values)
@@ -133,7 +139,9 @@ def _scrub(history: list[Event]) -> Iterable[Event]:
                 if count % every == 0:
                     yield event
             case events.DataLoaded():
-                yield msgspec.structs.replace(event, source="", files={})
+                drawn = event.dataset.startswith(PREFIX) and Path(event.dataset).name == DRAWN
+                name = PREFIX + DRAWN if drawn else event.dataset
+                yield msgspec.structs.replace(event, dataset=name, source="", files={})
             case events.RunResumed():
                 yield msgspec.structs.replace(event, from_offset=None)
             case events.CheckpointStored() | events.RunQueued():

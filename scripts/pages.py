@@ -103,6 +103,9 @@ FIELDS = {
     "iterations": "DIP iterations for each image",
     "kind": "the kind of run: dip, ddpm, hybrid, restore, acceleration, map, image, explanation or study",
     "left_out": "images that only one of both methods restores exactly, which the gain leaves out",
+    "trial": "the `candidates` of a method with weights, the `products` of their errors at held-out measurements (by "
+    "fold, candidate and candidate, relative to their mean square), the part of these that is `noise`, and `reach`, how much "
+    "farther from measured pixels the missing ones lie than the held-out ones",
     "knows": "what the method was given or finds out, besides the measurement, the operator and the kind of noise",
     "level": "info or warning",
     "loss": "the training loss",
@@ -316,6 +319,8 @@ def _type_name(annotation: Any) -> str:
         return f"list of {_type_name(typing.get_args(annotation)[0])}s"
     if typing.get_origin(annotation) is dict:
         return f"{_type_name(typing.get_args(annotation)[1])}s by name"
+    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
+        return "object"
     if options := typing.get_args(annotation):
         return " or ".join(_type_name(option) for option in options)
     return {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}[annotation]

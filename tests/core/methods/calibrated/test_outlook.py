@@ -61,8 +61,8 @@ def test_reach_compares_the_distances_to_measured_pixels() -> None:
         """Return the mean distance to the nearest measured pixel, by comparing all pairs of pixels."""
         found = []
         for wanted, known in zip(where, measured, strict=True):
-            known_places = known[0].nonzero().tolist()
-            found += [min(math.dist(a, b) for b in known_places) for a in wanted[0].nonzero().tolist()]
+            known_pixels = known[0].nonzero().tolist()
+            found += [min(math.dist(a, b) for b in known_pixels) for a in wanted[0].nonzero().tolist()]
         return float(np.mean(found))
 
     measured = box.degradation.operator.measured(box.y)
