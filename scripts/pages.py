@@ -104,8 +104,8 @@ FIELDS = {
     "kind": "the kind of run: dip, ddpm, hybrid, restore, acceleration, map, image, explanation or study",
     "left_out": "images that only one of both methods restores exactly, which the gain leaves out",
     "trial": "the `candidates` of a method with weights, the `products` of their errors at held-out measurements (by "
-    "fold, candidate and candidate, relative to their mean square), the part of these that is `noise`, and `reach`, how "
-    "much farther from measured pixels the missing ones lie than the held-out ones",
+    "fold, candidate and candidate, relative to their mean square), the part of these that is `noise`, and `reach`, "
+    "how much farther from measured pixels the missing ones lie than the held-out ones",
     "knows": "what the method was given or finds out, besides the measurement, the operator and the kind of noise",
     "level": "info or warning",
     "loss": "the training loss",
