@@ -29,6 +29,7 @@ from dipddpm.core.config.run import DataConfig as DataConfig
 from dipddpm.core.config.run import DdpmRun as DdpmRun
 from dipddpm.core.config.run import DipRun as DipRun
 from dipddpm.core.config.run import ExplanationRun as ExplanationRun
+from dipddpm.core.config.run import HybridPriorConfig as HybridPriorConfig
 from dipddpm.core.config.run import HybridRun as HybridRun
 from dipddpm.core.config.run import ImageRun as ImageRun
 from dipddpm.core.config.run import ImagesConfig as ImagesConfig

@@ -40,6 +40,8 @@ def with_absolute_paths(config: R) -> R:
             changes[name] = msgspec.structs.replace(section, **paths)
         elif name == "prior":
             changes[name] = msgspec.structs.replace(section, run=_prior(section.run))
+            if "second" in fields:
+                changes[name] = msgspec.structs.replace(changes[name], second=_prior(section.second))
             if "others" in fields:
                 changes[name] = msgspec.structs.replace(changes[name], others=tuple(map(_prior, section.others)))
         elif name == "picture":

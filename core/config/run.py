@@ -109,8 +109,27 @@ class PriorConfig(Section, frozen=True):
         "images) or leaves (pictures of any size and colour); empty: train a prior first, with the options of ddpm",
     ] = "reference"
 
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """All priors, in the order in which they are loaded; empty if a prior is trained first."""
+        return (self.run,) if self.run else ()
 
-class PriorsConfig(PriorConfig, frozen=True):
+
+class HybridPriorConfig(PriorConfig, frozen=True):
+    """The trained diffusion models that a hybrid builds on: one, or two for `calibrated`."""
+
+    second: Annotated[
+        str,
+        "folder of a run, or a name like run, whose best model is a further candidate of calibrated; empty: none",
+    ] = ""
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """All priors, in the order in which they are loaded; empty if a prior is trained first."""
+        return (*super().runs, *([self.second] if self.second else []))
+
+
+class PriorsConfig(HybridPriorConfig, frozen=True):
     """The trained diffusion models whose restorations are compared."""
 
     others: Annotated[
@@ -119,7 +138,12 @@ class PriorsConfig(PriorConfig, frozen=True):
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """All priors, in the order in which they are shown."""
+        """All priors, in the order in which they are loaded."""
+        return (*super().runs, *self.others)
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The priors that are compared, in the order in which they are shown."""
         return (*self.others, self.run)
 
 
@@ -233,7 +257,7 @@ class DdpmRun(SharedRun, tag="ddpm", frozen=True):
 class HybridRun(RunConfig, tag="hybrid", frozen=True):
     """Restore degraded images with a hybrid method and a diffusion prior, which is loaded or trained first."""
 
-    prior: PriorConfig = PriorConfig()
+    prior: HybridPriorConfig = HybridPriorConfig()
     images: ImagesConfig = ImagesConfig()
     task: Task = Denoise()
     dip: DipConfig = DipConfig()
@@ -246,6 +270,10 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
             methods = [name for name in restoring_methods() if HYBRIDS[name].supports(self.task)]
             problem = f"{self.method} doesn't support the task {format_task(self.task)}."
             raise UserError(problem, f"Choose one of: {', '.join(methods)}.")
+        if self.prior.second and not (isinstance(self.hybrid, Calibrated) and self.prior.run):
+            taken = "a run that trains its prior" if isinstance(self.hybrid, Calibrated) else self.method
+            problem = f"prior.second is a further candidate of calibrated, and {taken} takes no second prior."
+            raise UserError(problem, "Leave prior.second out, or choose calibrated with two trained priors.")
 
     @property
     def method(self) -> str:
@@ -268,7 +296,7 @@ class RestoreRun(SharedRun, tag="restore", frozen=True):
 
     experiment: ClassVar[str] = "dipddpm.core.experiments.restore.experiment:RestoreExperiment"
 
-    prior: PriorConfig = PriorConfig()
+    prior: HybridPriorConfig = HybridPriorConfig()
     restore: RestoreConfig = RestoreConfig()
     dip: DipConfig = DipConfig()
 
@@ -363,7 +391,7 @@ class StudyRun(RunConfig, tag="study", frozen=True):
 
     study: StudyConfig = StudyConfig()
     explanation: ExplanationConfig = ExplanationConfig()
-    prior: PriorConfig = PriorConfig()
+    prior: HybridPriorConfig = HybridPriorConfig()
     restore: RestoreConfig = RestoreConfig()
 
     def __post_init__(self) -> None:

@@ -30,6 +30,8 @@ class TrainedModel:
     """The compiled network, if there is one."""
     any_size: bool = False
     """True for a model of patches, which restores pictures of any size and number of channels."""
+    second: TrainedModel | None = None
+    """A further model of images of the same size, for a hybrid that weighs two."""
 
     @classmethod
     def of_run(cls, folder: Path, device: torch.device | str = "cpu") -> TrainedModel:

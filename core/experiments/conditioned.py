@@ -189,7 +189,8 @@ class ConditionedExperiment(HybridExperiment):
         for known in (train.images.shape[1:], *([model.shape] if model else [])):
             refuse_other_shape(batch.shape(config), known)
         training = ConditionedTraining(config, options, train, validation, device, prior=model)
-        return cls(config, batch, device, prior=prior, training=training)
+        given = (prior[0], [prior[1]]) if prior else None
+        return cls(config, batch, device, prior=given, training=training)
 
     def _restorer(self, prior: TrainedModel | None) -> Restorer:
         assert prior is not None

@@ -32,7 +32,7 @@ from dipddpm.core.events import (
 from dipddpm.core.experiments.ddpm import DdpmExperiment
 from dipddpm.core.experiments.given import Batch, load_batch, with_known_noise
 from dipddpm.core.experiments.phases import Comparing, Phases, PriorTraining, Restoring
-from dipddpm.core.experiments.priors import load_prior, prior_warnings
+from dipddpm.core.experiments.priors import load_priors, prior_warnings
 from dipddpm.core.methods.base import Restorer, hybrid_restorer
 from dipddpm.core.methods.budget import Cost, Stopwatch, TimeBudget, baselines, clock_of
 
@@ -55,7 +55,7 @@ class HybridExperiment:
         batch: Batch,
         device: torch.device | str,
         *,
-        prior: tuple[TrainedModel, PriorLoaded] | None = None,
+        prior: tuple[TrainedModel, Sequence[PriorLoaded]] | None = None,
         training: Experiment | None = None,
     ) -> None:
         """Set up the phases; `training` trains the prior if none is given."""
@@ -65,7 +65,7 @@ class HybridExperiment:
         self.loaded = batch.loaded
         self.given_prior = prior
         self.training = training
-        self._own_inputs: list[Input] = [*([prior[1]] if prior else []), batch.loaded, *task_files_loaded(config.task)]
+        self._own_inputs: list[Input] = [*(prior[1] if prior else []), batch.loaded, *task_files_loaded(config.task)]
         case, self.found = with_known_noise(batch.case(config))
         """The case, and the noise that was found in given images."""
         self.case = case.to(device)
@@ -98,12 +98,11 @@ class HybridExperiment:
             batch = load_batch(config, shape[0])
             refuse_other_shape(batch.shape(config), shape)
             return cls(config, batch, device, training=training)
-        prior = load_prior(config.prior.run, device)
-        model = prior[0]
+        model, loaded = load_priors(config.prior, device)
         batch = load_batch(config, None if model.any_size else model.shape[0])
         if not model.any_size:
             refuse_other_shape(batch.shape(config), model.shape)
-        return cls(config, batch, device, prior=prior)
+        return cls(config, batch, device, prior=(model, loaded))
 
     @property
     def inputs(self) -> Sequence[Input]:

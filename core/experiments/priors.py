@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
 from dipddpm.core.compute import checkpoint
+from dipddpm.core.config import HybridPriorConfig
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.sensitivity import Sensitivity
 from dipddpm.core.errors import UserError
@@ -29,6 +31,18 @@ def load_prior(run: str, device: torch.device | str) -> tuple[TrainedModel, Prio
         parameters=sum(p.numel() for p in model.network.parameters()),
         options=trained.model_options(model.options),
     )
+
+
+def load_priors(priors: HybridPriorConfig, device: torch.device | str) -> tuple[TrainedModel, list[PriorLoaded]]:
+    """Load the prior of a hybrid, with the second one, if there is one; return the events that identify them, too.
+
+    Raises UserError as `load_prior`.
+    """
+    model, loaded = load_prior(priors.run, device)
+    if not priors.second:
+        return model, [loaded]
+    second, other = load_prior(priors.second, device)
+    return replace(model, second=second), [loaded, other]
 
 
 def prior_warnings(prior: TrainedModel) -> Iterator[Message]:

@@ -20,7 +20,6 @@ from dipddpm.core.config import (
     HybridRun,
     ImageRun,
     ImagesConfig,
-    MapRun,
     RestoreRun,
     Task,
     format_task,
@@ -83,13 +82,13 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
         _refuse_method(config)
     if isinstance(config, RestoreRun):
         _refuse_tasks(config)
-        for run in _prior_runs(config):
+        for run in config.prior.runs:
             _refuse_prior(run)
         _refuse_networks(config)
     if isinstance(config, HybridRun):
         takes_prior = config.hybrid.learns or (config.hybrid.needs_prior and not config.trains)
-        if takes_prior and config.prior.run:
-            _refuse_prior(config.prior.run)
+        for run in config.prior.runs if takes_prior else ():
+            _refuse_prior(run)
     shapes.refuse(config)
 
 
@@ -161,7 +160,7 @@ def _models(config: AnyRun) -> Iterator[PriorLoaded]:
     models: list[tuple[Path, dict[str, str]]] = []
     unneeded = isinstance(config, ImageRun) and not config.needs_prior
     if isinstance(config, HybridRun | RestoreRun | ImageRun) and config.prior.run and not unneeded:
-        for run in _prior_runs(config):
+        for run in config.prior.runs:
             folder = reference.prior_folder(run)
             models.append((folder, trained.model_options(trained.trained_config(folder).ddpm)))
     if isinstance(config, RestoreRun):
@@ -170,11 +169,6 @@ def _models(config: AnyRun) -> Iterator[PriorLoaded]:
         with contextlib.suppress(OSError), (path / BEST_FILE).open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             yield PriorLoaded(run=path.name, sha256=digest, options=options)
-
-
-def _prior_runs(config: HybridRun | RestoreRun | ImageRun) -> tuple[str, ...]:
-    """Return the priors of a run in the order in which it loads them; a map has several."""
-    return (config.prior.run, *config.prior.others) if isinstance(config, MapRun) else (config.prior.run,)
 
 
 def missing_data(config: AnyRun) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dipddpm.core.config import AnyRun, DataConfig, DdpmRun, HybridRun, ImagesConfig, MapRun, RestoreRun, Task
+from dipddpm.core.config import AnyRun, DataConfig, DdpmRun, HybridRun, ImagesConfig, RestoreRun, Task
 from dipddpm.core.config.shapes import (
     TUTORIAL,
     refuse_for_evaluation,
@@ -21,7 +21,7 @@ from dipddpm.core.runs import trained
 def refuse(config: AnyRun) -> None:
     """Raise UserError for a data set whose images the run's network, prior or evaluation can't take."""
     if isinstance(config, RestoreRun):
-        for run in config.prior.runs if isinstance(config, MapRun) else (config.prior.run,):
+        for run in config.prior.runs:
             _refuse_for_head_to_head(trained.required_shape(run))
     if not isinstance(config, DdpmRun | HybridRun):
         return
@@ -29,6 +29,11 @@ def refuse(config: AnyRun) -> None:
     prior = None
     if isinstance(config, HybridRun) and config.hybrid.needs_prior and (config.hybrid.learns or not trains):
         prior = trained.required_shape(config.prior.run, learns=config.hybrid.learns) if config.prior.run else None
+    if isinstance(config, HybridRun) and config.prior.second:
+        other = trained.required_shape(config.prior.second)
+        if prior and other and other != prior:
+            problem = f"The second prior takes images of {shape_text(other)}, and the first one of {shape_text(prior)}."
+            raise UserError(problem, "Name two priors of one image size.")
     network = config.ddpm.network if trains and prior is None else ""
     evaluates = trains and bool(config.ddpm.evaluate)
     restores_files = isinstance(config, HybridRun) and bool(config.images.files or config.images.given)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from dipddpm.core.config import HybridRun, PriorConfig, RunConfig, SharedRun
+from dipddpm.core.config import HybridPriorConfig, HybridRun, RunConfig, SharedRun
 from dipddpm.core.runs.folder import Run, RunStatus
 from dipddpm.core.runs.summary import RunState
 
@@ -20,7 +20,7 @@ def comparable_config(config: R) -> R:
     Two runs are the same experiment if these configs are equal.
     """
     if isinstance(config, HybridRun) and config.trains:
-        config = msgspec.structs.replace(config, prior=PriorConfig())
+        config = msgspec.structs.replace(config, prior=HybridPriorConfig())
     if isinstance(config, SharedRun):  # the number of processes changes results only by rounding
         config = msgspec.structs.replace(config, processes=1)
     data = msgspec.structs.replace(config.data, directory="")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from dipddpm.core.config import MapRun
@@ -32,7 +33,7 @@ class MapExperiment(RestoreExperiment):
         config = self.config
         assert isinstance(config, MapRun)
         priors: dict[str, TrainedModel] = {}
-        for run in config.prior.runs:
+        for run in config.prior.shown:
             name = prior_name(reference.prior_folder(run))
             if name in priors:
                 problem = f"Two priors are trained on {name}, and a map couldn't tell them apart."
@@ -44,7 +45,7 @@ class MapExperiment(RestoreExperiment):
             if model.shape != prior.shape:
                 problem = f"The prior {run} is trained on images of another size than {config.prior.run}."
                 raise UserError(problem, "Leave it out of prior.others.")
-            priors[name] = model
+            priors[name] = replace(model, second=prior.second)
             self._models.append(loaded)
         return MapMethods(config, priors, clock)
 

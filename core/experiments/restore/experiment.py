@@ -34,7 +34,7 @@ from dipddpm.core.events import (
     StateDict,
     Step,
 )
-from dipddpm.core.experiments.priors import load_prior, prior_warnings
+from dipddpm.core.experiments.priors import load_priors, prior_warnings
 from dipddpm.core.experiments.restore.cell import SHOWN, CellRunner, RestoreJob, RestoreJobResult, degrade_job
 from dipddpm.core.experiments.restore.methods import Methods
 from dipddpm.core.images import clip_visibly
@@ -73,7 +73,7 @@ class RestoreExperiment:
         self,
         config: RestoreRun,
         images: Mapping[str, ImageSet],
-        prior: tuple[TrainedModel, PriorLoaded],
+        prior: tuple[TrainedModel, Sequence[PriorLoaded]],
         device: torch.device | str,
         conditioned: Sequence[ConditionedModel] = (),
     ) -> None:
@@ -81,7 +81,7 @@ class RestoreExperiment:
         self.config = config
         self.sets = images
         model, loaded = prior
-        self._models = [loaded, *map(_network_loaded, conditioned)]
+        self._models = [*loaded, *map(_network_loaded, conditioned)]
         self._masks = task_files_loaded(*map(parse_task, config.restore.tasks))
         self.device = torch.device(device)
         self.conditioned = conditioned
@@ -122,7 +122,7 @@ class RestoreExperiment:
 
         Raises UserError for data or a network that is missing, and for a network that is trained on other images.
         """
-        prior = load_prior(config.prior.run, device)
+        prior = load_priors(config.prior, device)
         conditioned = [ConditionedModel.of_run(Path(run), device) for run in config.restore.conditioned]
         for name, model in (("prior", prior[0]), *((network.run, network.model) for network in conditioned)):
             if model.shape != (1, procedural.SIDE, procedural.SIDE):

@@ -12,8 +12,8 @@ from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.methods.classical.pictures import task_of
 from dipddpm.core.methods.classical.table import CLASSICS
 
-FIT, DIFFUSION = "fit", "diffusion"
-TITLES = {FIT: "DIP fits guided by the prior", DIFFUSION: "diffusion"}
+FIT, DIFFUSION, SECOND = "fit", "diffusion", "second-prior"
+TITLES = {FIT: "DIP fits guided by the prior", DIFFUSION: "diffusion", SECOND: "diffusion with the second prior"}
 
 
 TABLE: dict[type[Operator], tuple[str, ...]] = {

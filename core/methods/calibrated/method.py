@@ -33,6 +33,7 @@ from dipddpm.core.methods.base import HasSamples, Restorer, shift_step
 from dipddpm.core.methods.calibrated.candidates import (
     DIFFUSION,
     FIT,
+    SECOND,
     candidates_for,
     iterations_for,
     title_of,
@@ -79,11 +80,12 @@ class CalibratedRestorer:
         self.split = hold_out(self.case, options.hidden, noise, derive(case.seed, "hold out"), options.folds)
         self.least = COARSE_LEAST if self.split.is_coarser else options.least
         """The share of an image's largest weight below which a candidate is left out."""
-        self.kinds = tuple(kind for kind in candidates_for(self.case) if kind != FIT or options.with_dip)
+        kinds = [kind for kind in candidates_for(self.case) if kind != FIT or options.with_dip]
+        self.kinds = (*kinds, *([SECOND] if prior.second else []))
         """The names of the candidates, in the order of the columns of `weights`."""
         self.sampler = self._choose_sampler()
         """The diffusion sampler and its steps."""
-        steps = {FIT: self.dip.iterations, DIFFUSION: self.sampler.steps}
+        steps = {FIT: self.dip.iterations, DIFFUSION: self.sampler.steps, SECOND: self.sampler.steps}
         self.stages = {kind + end: steps.get(kind, 1) for end in ("", AGAIN) for kind in self.kinds}
         """The largest number of steps of each stage, by its name, from which the stage's seed is derived."""
         self.trial: TrialErrors | None = None
@@ -156,7 +158,8 @@ class CalibratedRestorer:
             return GuidedRestorer(equalize_spectrum(case), self.prior, guided, self.dip, copies=copies), indices
         samples = options.samples if final else options.trial_samples
         method, steps = self.sampler.method, self.sampler.steps
-        return DdpmRestorer(case, self.prior, method=method, steps=steps, samples=samples), indices
+        prior = self.prior.second if kind == SECOND and self.prior.second else self.prior
+        return DdpmRestorer(case, prior, method=method, steps=steps, samples=samples), indices
 
     def _finish(self, name: str) -> str:
         """Store the result of a stage, and return how many of its images are not finite; "" if all are.
@@ -211,7 +214,7 @@ class CalibratedRestorer:
         options, before, after = self.options, 1, 1
         if kind == FIT:
             after = len(again)
-        elif kind == DIFFUSION and self.sampler.method != POSTERIOR_MEAN:
+        elif kind in {DIFFUSION, SECOND} and self.sampler.method != POSTERIOR_MEAN:
             before, after = options.trial_samples, options.samples
         elif not self.split.is_complete:
             before = 0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from matplotlib.lines import Line2D
+
 from dipddpm.core.report.interval_plot import IntervalMark, IntervalPanel, IntervalPlot
 from dipddpm.core.report.plots import draw
 from dipddpm.core.report.style import COLOURS, COLUMN
@@ -21,12 +24,15 @@ def plot(marks: list[IntervalMark]) -> IntervalPlot:
     )
 
 
+def position(line: Line2D) -> float:
+    """Return where a mark lies on the axis of differences."""
+    return float(np.asarray(line.get_xdata())[0])
+
+
 def test_marks_lie_at_their_means_and_are_hollow_where_zero_is_in_bounds() -> None:
     (axes,) = draw(plot(MARKS), COLUMN).axes
     points = {
-        (round(float(line.get_xdata()[0]), 3), line.get_markerfacecolor())
-        for line in axes.lines
-        if line.get_linestyle() == "None"
+        (round(position(line), 3), line.get_markerfacecolor()) for line in axes.lines if line.get_linestyle() == "None"
     }
     assert points == {(1.0, COLOURS[0]), (-0.2, "white"), (-0.9, COLOURS[1])}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["first row", "second row"]
@@ -39,7 +45,7 @@ def test_a_mark_far_from_the_others_is_drawn_at_the_end_of_the_axis() -> None:
     (axes,) = draw(plot([*many, IntervalMark("b", "one", 50.0, 49.0, 51.0)]), COLUMN).axes
     ends = [line for line in axes.lines if line.get_marker() == ">"]
     assert len(ends) >= 1 and axes.get_xlim()[1] < 5
-    assert all(float(line.get_xdata()[0]) <= axes.get_xlim()[1] for line in ends)
+    assert all(position(line) <= axes.get_xlim()[1] for line in ends)
 
 
 def test_a_plot_without_marks_can_be_drawn() -> None:

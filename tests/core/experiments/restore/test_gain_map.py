@@ -20,9 +20,10 @@ from dipddpm.core.launch import preflight
 from dipddpm.core.runs import CONFIG_FILE, Run
 from tests.core.steps import resumed_at
 
-TINY = {
+TASKS = ("inpaint:missing=0.5,sigma=10", "deblur:width=1,sigma=4")
+TINY: dict[str, Any] = {
     "data.dataset": "fashion-mini",
-    "restore.tasks": ("inpaint:missing=0.5,sigma=10", "deblur:width=1,sigma=4"),
+    "restore.tasks": TASKS,
     "restore.sets": ("glyphs",),
     "restore.images": 2,
     "map.samples": 1,
@@ -65,7 +66,7 @@ def test_each_prior_has_a_hybrid_a_control_and_a_baseline_in_the_same_time(build
     small = prior_name(other)
     assert small == "7 of fashion-mini"
     large = next(prior for prior in MapBoard(found).priors if prior != small)
-    for task in TINY["restore.tasks"]:
+    for task in TASKS:
         rows = {(row.method, row.budget_of) for row in found if row.task == task}
         expected: set[tuple[str, str]] = set()
         for prior in (small, large):

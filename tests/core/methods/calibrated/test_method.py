@@ -279,3 +279,19 @@ def test_final_samples_are_kept_apart() -> None:
     samples = made.results["diffusion again"]
     assert bool(wanted.any()) and len(samples) == FEW.samples
     assert not torch.equal(samples[0][wanted], samples[1][wanted])
+
+
+@pytest.mark.parametrize("task", ["inpaint:missing=0.5,sigma=5", "denoise:sigma=25", "superres:factor=2"])
+def test_second_prior_gets_the_weight_where_it_is_the_better_one(task: str) -> None:
+    """The first prior knows other images; the second one knows the true ones, and restores them almost exactly."""
+    wrong, right = ideal_prior(shapes(6, size=16, seed=7)), ideal_prior(TRUTH)
+    dip = msgspec.structs.replace(DIP, iterations=5)
+    given = case(task, TRUTH)
+    alone = CalibratedRestorer(given, wrong, FEW, dip)
+    made = CalibratedRestorer(given, replace(wrong, second=right), FEW, dip)
+    for restorer in (alone, made):
+        list(restorer)
+    assert made.kinds == (*alone.kinds, "second-prior")
+    assert weight_of(made, "second-prior").mean() > 0.5
+    assert psnr(made.images, TRUTH).mean() > psnr(alone.images, TRUTH).mean()
+    assert made.nfe > alone.nfe
