@@ -11,7 +11,7 @@ from dipddpm.core.config.hybrid import HYBRIDS
 from dipddpm.core.config.tasks import parse_task
 from dipddpm.core.errors import UserError, suggest
 
-SetName: TypeAlias = Literal["fashionmnist", "fashion-mini", "glyphs", "patches", "leaves"]
+SetName: TypeAlias = Literal["fashionmnist", "fashion-mini", "kmnist", "glyphs", "patches", "leaves"]
 StartName: TypeAlias = Literal["noise", "lle", "pinv", "classic", "dip"]
 TASKS = (
     "denoise:sigma=25",
@@ -34,7 +34,7 @@ class RestoreConfig(Section, frozen=True):
     sets: Annotated[
         tuple[SetName, ...],
         Meta(min_length=1),
-        "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
+        "sets of images: the test images of fashionmnist, fashion-mini or kmnist, glyphs, patches or leaves",
     ] = ("fashionmnist", "glyphs", "patches", "leaves")
     methods: Annotated[tuple[str, ...], "hybrids to compare; empty: all that aren't experimental"] = ()
     controls: Annotated[
@@ -84,7 +84,7 @@ class AccelerationImages(RestoreConfig, frozen=True):
     sets: Annotated[
         tuple[SetName, ...],
         Meta(min_length=1),
-        "sets of images: the test images of fashionmnist or fashion-mini, glyphs, patches or leaves",
+        "sets of images: the test images of fashionmnist, fashion-mini or kmnist, glyphs, patches or leaves",
     ] = ("fashionmnist", "patches")
     methods: Annotated[tuple[str, ...], "hybrids to compare with the starts; empty: all that aren't experimental"] = (
         "guided",

@@ -39,7 +39,7 @@ from dipddpm.core.methods.calibrated.candidates import (
     title_of,
     with_known_noise,
 )
-from dipddpm.core.methods.calibrated.outlook import trial_errors
+from dipddpm.core.methods.calibrated.outlook import outlook, trial_errors
 from dipddpm.core.methods.calibrated.stacking import STRENGTH, WEAK_STRENGTH, stack
 from dipddpm.core.methods.classical.impulses import detect_impulses
 from dipddpm.core.methods.classical.table import CLASSICS
@@ -125,6 +125,8 @@ class CalibratedRestorer:
                 means = zip(self.kinds, self.weights.mean(0).tolist(), strict=True)
                 shares = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
                 yield Message(text=f"Stacking weights from the held-out measurements, mean over the images: {shares}")
+                if expected := outlook(self.trial):
+                    yield Message(text=expected.text)
 
     def _choose_sampler(self) -> DiffusionChoice:
         """Return the posterior mean in one step for denoising, otherwise the best sampler for means of samples."""

@@ -1,6 +1,9 @@
-"""The errors at held-out measurements of a calibrated restoration, pooled, from which its gain can be predicted."""
+"""What the errors at held-out measurements say about DIP's part in a restoration, before the long part of the work."""
 
 from __future__ import annotations
+
+import math
+from typing import NamedTuple
 
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -9,10 +12,80 @@ from torch import Tensor
 from dipddpm.core.degrade import Mask
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.events import TrialErrors
+from dipddpm.core.methods.calibrated.candidates import DIFFUSION, FIT
+from dipddpm.core.methods.calibrated.stacking import simplex_weights
 from dipddpm.core.methods.hold_out import Split
 
 DIGITS = 5
 """Significant digits of the errors in a log."""
+LEAST = 0.05
+"""Gain in dB at held-out measurements up to which DIP adds nothing that is worth its time."""
+FAR = 1.5
+"""Value of `TrialErrors.reach` from which on held-out pixels are no examples of the missing ones."""
+FLOOR = 0.02
+"""Least part of an error that is counted as the candidate's own, and not as noise of the held-out values."""
+
+
+class Outlook(NamedTuple):
+    """The gains to be expected, predicted from held-out measurements alone, in dB."""
+
+    by_dip: float
+    """The gain of the weighted mean of all candidates over that of all but DIP."""
+    over_best: float
+    """The gain of the weighted mean over the better of DIP and diffusion alone."""
+    reach: float
+    """How much farther from measured pixels the missing ones lie than the held-out ones."""
+
+    @property
+    def helps(self) -> bool:
+        """True if DIP is expected to help."""
+        return self.by_dip > LEAST
+
+    @property
+    def text(self) -> str:
+        """The outlook in words."""
+        by = f"{abs(self.by_dip):.2f} dB"
+        if self.helps:
+            text = f"DIP will help here: with it, held-out measurements are predicted better by {by}."
+        elif self.by_dip < -LEAST:
+            text = f"DIP won't help here: with it, held-out measurements are predicted worse by {by}."
+        else:
+            text = "DIP won't help here: without it, held-out measurements are predicted as well."
+        if self.reach >= FAR:
+            text += (
+                f" But the missing pixels lie {self.reach:.1f} times as far from measured ones as the held-out ones, "
+                "so this says little about the inside of the hole."
+            )
+        return text
+
+
+def outlook(trial: TrialErrors) -> Outlook | None:
+    """Predict gains from a trial; None without DIP, without diffusion, or without other folds to choose weights on.
+
+    The weights are chosen on all folds but one, and scored on that one, for each fold in turn. So they can't profit
+    from fitting the errors that they are scored on, and a candidate that adds nothing lowers the score.
+    """
+    if not {FIT, DIFFUSION} <= {*trial.candidates} or len(trial.products) < 2:
+        return None
+    products = torch.tensor(trial.products, dtype=torch.float64)
+    indices = range(len(trial.candidates))
+    fit, diffusion = map(trial.candidates.index, (FIT, DIFFUSION))
+    alone = min(_error(products, [fit], trial.noise), _error(products, [diffusion], trial.noise))
+    together = _error(products, [*indices], trial.noise)
+    others = _error(products, [index for index in indices if index != fit], trial.noise)
+    return Outlook(10 * math.log10(others / together), 10 * math.log10(alone / together), trial.reach)
+
+
+def _error(products: Tensor, candidates: list[int], noise: float) -> float:
+    """Return the mean square error, without the noise, of weights that are chosen on the other folds."""
+    chosen = products[:, candidates][:, :, candidates]
+    errors = []
+    for fold, held_out in enumerate(chosen):
+        others = torch.cat([chosen[:fold], chosen[fold + 1 :]]).mean(0)
+        weights = simplex_weights(others[None])[0]
+        errors.append(float(weights @ held_out @ weights))
+    error = sum(errors) / len(errors)
+    return max(error - noise, FLOOR * error)
 
 
 def trial_errors(kinds: tuple[str, ...], errors: Tensor, split: Split, case: Case, folds: int) -> TrialErrors:

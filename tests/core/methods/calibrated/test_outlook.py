@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from dipddpm.core.events import RestorationScored, TrialErrors, decode, encode
-from dipddpm.core.methods.calibrated.outlook import reach, trial_errors
+from dipddpm.core.methods.calibrated.outlook import outlook, reach, trial_errors
 from dipddpm.core.methods.hold_out import hold_out
 from tests.core.methods.cases import case, shapes
 
@@ -80,3 +81,48 @@ def test_trial_survives_the_log() -> None:
     event = RestorationScored(task="inpaint", method="calibrated", psnr=[20.0], trial=trial)
     assert decode(encode(event)) == event
     assert msgspec.convert(msgspec.to_builtins(trial), TrialErrors) == trial
+
+
+def errors_of(images: int, values: int, dip: float, *, seed: int = 0) -> TrialErrors:
+    """Return a trial in which kriging and diffusion have independent errors, and DIP's equal kriging's plus its own.
+
+    `dip` is the standard deviation of DIP's own errors; if it is negative, DIP's errors are independent of all others.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    kriging, diffusion, own = torch.randn((3, 2 * images, values), generator=generator)
+    fit = -dip * own if dip < 0 else kriging + dip * own
+    given = case("inpaint:missing=0.5,sigma=5", shapes(images, size=16))
+    split = hold_out(given, 0.2, 0.5, 1, folds=2)
+    where = torch.ones((2 * images, values))
+    split = replace(split, where=where, noise=None)
+    return trial_errors(("diffusion", "kriging", "fit"), torch.stack([diffusion, kriging, fit]), split, given, 2)
+
+
+def test_independent_errors_of_dip_promise_the_gain_of_a_larger_mean() -> None:
+    """The mean of n candidates with independent errors of equal size has a mean square of 1 / n of one's own."""
+    found = outlook(errors_of(40, 500, -1.0))
+    assert found is not None and found.helps
+    assert found.by_dip == pytest.approx(10 * math.log10(3 / 2), abs=0.1)
+    assert found.over_best == pytest.approx(10 * math.log10(3), abs=0.1)
+    assert found.text.startswith("DIP will help here: with it, held-out measurements are predicted better by 1.")
+
+
+def test_dip_whose_errors_are_those_of_kriging_and_more_promises_nothing() -> None:
+    found = outlook(errors_of(40, 500, 0.5))
+    assert found is not None and not found.helps
+    assert abs(found.by_dip) < 0.05
+    assert found.text == "DIP won't help here: without it, held-out measurements are predicted as well."
+
+
+def test_few_held_out_values_promise_no_gain_on_average_where_there_is_none() -> None:
+    """Weights chosen on one fold are scored on the other; else many candidates would always seem to help."""
+    gains = [found.by_dip for seed in range(40) if (found := outlook(errors_of(1, 12, 0.3, seed=seed)))]
+    assert np.mean(gains) < 0.05
+
+
+def test_outlook_warns_of_a_hole_that_the_held_out_pixels_cant_stand_for() -> None:
+    trial = msgspec.structs.replace(errors_of(4, 100, -1.0), reach=3.0)
+    found = outlook(trial)
+    assert found is not None and "3.0 times as far" in found.text
+    assert outlook(msgspec.structs.replace(trial, candidates=["diffusion", "kriging", "nlm"])) is None
+    assert outlook(msgspec.structs.replace(trial, products=trial.products[:1])) is None
