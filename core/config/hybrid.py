@@ -73,9 +73,6 @@ class Calibrated(HybridOptions, tag="calibrated", frozen=True):
     restarts: Annotated[
         Natural, "number of final DIP fits of each image with DIP weight (superres: as many more as folds)"
     ] = 2
-    with_dip: Annotated[
-        bool, "whether DIP is one of the candidates; without it, a control that shows what DIP adds"
-    ] = True
     least: Annotated[
         Share, "weight below which a candidate is left out for an image, as a share of its largest weight (superres: 1)"
     ] = 0.3

@@ -146,9 +146,7 @@ class MapImages(RestoreConfig, frozen=True):
         "deblur:width=1.5,sigma=2",
     )
     methods: Annotated[tuple[str, ...], "hybrids to compare with their baselines"] = ("calibrated",)
-    controls: Annotated[
-        bool, "whether to run calibrated without DIP too, from the same prior, which shows what DIP adds"
-    ] = True
+    controls: Annotated[bool, "whether to score the controls too: A+ y and the classics"] = True
     images: Annotated[Positive, Meta(le=10_000), "number of images in each set"] = 12
     seeds: Annotated[Positive, Meta(le=100), "number of times each image is degraded and restored"] = 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dipddpm.core.evaluation.acceleration import AccelerationBoard, Variant
-from dipddpm.core.evaluation.gain_map import MapBoard, without_prior
+from dipddpm.core.evaluation.gain_map import MapBoard, split
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event, RestorationMissing, RestorationScored
 
@@ -15,4 +15,4 @@ def board_of(history: Iterable[Event]) -> Scoreboard:
     scored = [event for event in history if isinstance(event, RestorationScored | RestorationMissing)]
     if any(Variant.parse(event.method) for event in scored):
         return AccelerationBoard(scored)
-    return MapBoard(scored) if any(without_prior(event.method)[1] for event in scored) else Scoreboard(scored)
+    return MapBoard(scored) if any(split(event.method)[1] for event in scored) else Scoreboard(scored)

@@ -13,12 +13,15 @@ import msgspec
 from dipddpm.core.config.hybrid import WITH
 from dipddpm.core.evaluation.cell import Cell, paired_differences
 from dipddpm.core.evaluation.intervals import Interval, interval
+from dipddpm.core.evaluation.rows import MethodScores
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored, TrialErrors
 from dipddpm.core.io.sanitize import wrapped
 
-HYBRID, WITHOUT_DIP = "calibrated", "without-dip"
-"""The hybrid of the map, and its control: the same weighted mean, without DIP among the candidates."""
+HYBRID = "calibrated"
+"""The hybrid of the map: a weighted mean of DIP, diffusion and classics."""
+DIP_AND_DIFFUSION, WITHOUT_DIP, WITHOUT_DIFFUSION = "dip-and-diffusion", "without-dip", "without-diffusion"
+"""The same, of some of the candidates alone."""
 
 
 class MapCell(NamedTuple):
@@ -28,9 +31,11 @@ class MapCell(NamedTuple):
     task: str
     set: str
     gain: Interval
-    """The PSNR of the hybrid minus that of the better baseline with equal tricks, in the same time, in dB."""
-    by_dip: Interval | None
-    """The PSNR of the hybrid minus that of its control without DIP, in dB; None without the control."""
+    """The PSNR of DIP and diffusion, weighted, minus that of the better one in the same time with equal tricks, dB."""
+    by_dip: Interval
+    """The PSNR of DIP, diffusion and classics, weighted, minus that of diffusion and classics alone, in dB."""
+    by_diffusion: Interval
+    """The PSNR of DIP, diffusion and classics, weighted, minus that of DIP and classics alone, in dB."""
     best: str
     """The name of the better baseline."""
     trial: TrialErrors | None
@@ -48,7 +53,7 @@ class MapBoard(Scoreboard):
     def __init__(self, history: Iterable[Event]) -> None:
         events = [event for event in history if isinstance(event, RestorationScored | RestorationMissing)]
         super().__init__(events)
-        self.priors = list(dict.fromkeys(prior for event in events if (prior := without_prior(event.method)[1])))
+        self.priors = list(dict.fromkeys(prior for event in events if (prior := split(event.method)[1])))
         """The names of the priors, in the order of their first results."""
         self.boards = {prior: Scoreboard(_of_prior(events, prior)) for prior in self.priors}
         """The scoreboard of each prior, whose rows have their usual names."""
@@ -59,8 +64,8 @@ class MapBoard(Scoreboard):
         for task, name in self.cells:
             for prior, board in self.boards.items():
                 cell = board.cells.get((task, name))
-                if cell and (gain := cell.gain(HYBRID, "equal")) and (best := cell.best(HYBRID, "equal")):
-                    found.append(MapCell(prior, task, name, gain, _by_dip(cell), best.method, _trial(cell)))
+                if cell and (made := _map_cell(prior, cell)):
+                    found.append(made)
         return found
 
     def headline(self, step: int = 0) -> RestorationsCompared | None:
@@ -100,10 +105,11 @@ class MapBoard(Scoreboard):
             return []
         size = self.boards[cells[0].prior].cells[task, name].size
         lines = wrapped(f"{task} on {name} ({size})", width, "  ")
-        lines.append(f"  {'prior':28}{'gain over the better baseline':34}{'by DIP':>8}")
+        lines.append(f"  {'prior':26}{'gain over the better of the two':33}{'by DIP':>10}{'by diffusion':>14}")
         for cell in cells:
-            by_dip = "" if cell.by_dip is None else f"{cell.by_dip.mean:+.2f}"
-            lines.append(f"  {cell.prior:28}{f'{cell.gain.text()} {cell.best}':34}{by_dip:>8}"[:width].rstrip())
+            gain = f"{cell.gain.text()} {cell.best}"
+            parts = f"{cell.by_dip.mean:+10.2f}{cell.by_diffusion.mean:+14.2f}"
+            lines.append(f"  {cell.prior:26}{gain:33}{parts}"[:width].rstrip())
         return lines
 
 
@@ -128,7 +134,7 @@ def with_prior(method: str, prior: str) -> str:
     return f"{method}{WITH}{prior}"
 
 
-def without_prior(name: str) -> tuple[str, str]:
+def split(name: str) -> tuple[str, str]:
     """Return the method and the prior of a row; the prior is empty for a method without one."""
     method, _, prior = name.partition(WITH)
     return method, prior
@@ -139,23 +145,33 @@ def _of_prior(
 ) -> Iterable[RestorationScored | RestorationMissing]:
     """Yield the events of one prior, and those of methods without one in the time of its hybrid."""
     for event in events:
-        method, own = without_prior(event.method)
+        method, own = split(event.method)
         if own not in {"", prior}:
             continue
         if isinstance(event, RestorationMissing):
             yield msgspec.structs.replace(event, method=method)
             continue
-        hybrid, other = without_prior(event.budget_of)
+        hybrid, other = split(event.budget_of)
         if other in {"", prior}:
             yield msgspec.structs.replace(event, method=method, budget_of=hybrid)
 
 
-def _by_dip(cell: Cell) -> Interval | None:
-    differences = paired_differences(cell.rows.get((HYBRID, "")), cell.rows.get((WITHOUT_DIP, "")))
-    return interval([*differences.values()]) if differences else None
+def _map_cell(prior: str, cell: Cell) -> MapCell | None:
+    """Return a cell of the map; None as long as it lacks a row."""
+    best, rows = cell.best(HYBRID, "equal"), {method: row for (method, of), row in cell.rows.items() if not of}
+    if best is None or not {HYBRID, DIP_AND_DIFFUSION, WITHOUT_DIP, WITHOUT_DIFFUSION} <= rows.keys():
+        return None
 
+    def gain(method: str, other: MethodScores) -> Interval:
+        return interval([*paired_differences(rows[method], other).values()])
 
-def _trial(cell: Cell) -> TrialErrors | None:
-    """Return the errors at held-out measurements of the hybrid's first slice and seed."""
-    scored = cell.rows[HYBRID, ""].scored
-    return scored[0].trial if scored else None
+    return MapCell(
+        prior,
+        cell.task,
+        cell.set,
+        gain(DIP_AND_DIFFUSION, best),
+        gain(HYBRID, rows[WITHOUT_DIP]),
+        gain(HYBRID, rows[WITHOUT_DIFFUSION]),
+        best.method,
+        rows[HYBRID].scored[0].trial,
+    )

@@ -57,10 +57,10 @@ def cells(board: MapBoard) -> list[Block]:
     for task, name in board.cells:
         rows = [_row(cell) for cell in found if (cell.task, cell.set) == (task, name)]
         if rows:
-            heads = ["prior", "gain over the better baseline in dB", "the better baseline", "added by DIP in dB"]
+            heads = ["prior", "gain over the better of the two", "the better one", "added by DIP", "added by diffusion"]
             blocks += [Heading(f"{task} on {name}", 3), Table(heads, rows)]
     return blocks
 
 
 def _row(cell: MapCell) -> list[str]:
-    return [cell.prior, cell.gain.text(), cell.best, "" if cell.by_dip is None else cell.by_dip.text()]
+    return [cell.prior, cell.gain.text(" dB"), cell.best, cell.by_dip.text(" dB"), cell.by_diffusion.text(" dB")]

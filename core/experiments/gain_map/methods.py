@@ -1,26 +1,35 @@
-"""The methods of a map of gains: the hybrid, its control without DIP, and its baselines, each with several priors."""
+"""The methods of a map of gains: the hybrid, parts of it, and its baselines, each with several priors."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-
-import msgspec
 
 from dipddpm.core.config import MapRun, parse_task
 from dipddpm.core.config.hybrid import Calibrated
 from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.degrade.case import Case
-from dipddpm.core.evaluation.gain_map import HYBRID, WITHOUT_DIP, with_prior, without_prior
-from dipddpm.core.evaluation.rows import DIP_EQUAL, DIP_MEAN
+from dipddpm.core.evaluation.gain_map import (
+    DIP_AND_DIFFUSION,
+    HYBRID,
+    WITHOUT_DIFFUSION,
+    WITHOUT_DIP,
+    split,
+    with_prior,
+)
+from dipddpm.core.evaluation.rows import DDPM_EQUAL, DDPM_MEAN, DIP_EQUAL, DIP_MEAN, POSTERIOR_MEAN
 from dipddpm.core.experiments.restore.methods import Methods, Models
-from dipddpm.core.methods.base import Restorer
 from dipddpm.core.methods.budget import Clock, Stopwatch, TimeBudget
-from dipddpm.core.methods.calibrated.method import CalibratedRestorer
+from dipddpm.core.methods.calibrated.candidates import DIFFUSION, FIT
+from dipddpm.core.methods.calibrated.parts import AllCandidates, PartOfCandidates
+from dipddpm.core.methods.classical.table import CLASSICS
 
-OF_DIP = (DIP_MEAN, DIP_EQUAL)
-"""The baselines that need no prior, and so are run once for all of them."""
+OF_DIFFUSION = (DDPM_MEAN, DDPM_EQUAL, POSTERIOR_MEAN)
+"""The baselines with each prior."""
+SHARED = (DIP_MEAN, DIP_EQUAL, "pinv", *CLASSICS)
+"""The rows that need no prior, and so are run once for all of them."""
+PARTS = (DIP_AND_DIFFUSION, WITHOUT_DIP, WITHOUT_DIFFUSION)
+"""Means of some of the hybrid's candidates, which its one run gives, too."""
 
 
 class MapMethods(Methods):
@@ -32,26 +41,22 @@ class MapMethods(Methods):
     def __init__(self, config: MapRun, priors: Mapping[str, TrainedModel], clock: Clock) -> None:
         """Set up the rows; `priors` are the trained models by name, of which there is at least one."""
         first, *_ = priors.values()
-        super().__init__(msgspec.structs.replace(config.restore, controls=False), first, config.dip, (), clock)
-        self.config = config
+        super().__init__(config.restore, first, config.dip, (), clock)
         self.priors = {name: Models(prior, config.dip) for name, prior in priors.items()}
-        shared = {name: row for name, row in self.rows.items() if name in OF_DIP}
-        hybrid = replace(self.rows[HYBRID], make=partial(self._calibrated, True))
-        own = [hybrid]
-        if config.restore.controls:
-            own.append(replace(hybrid, name=WITHOUT_DIP, make=partial(self._calibrated, False)))
-        own += [row for name, row in self.rows.items() if name not in (*OF_DIP, HYBRID)]
-        # All hybrids come first, because the baselines get their seconds.
-        self.rows = {
-            with_prior(row.name, prior): replace(row, name=with_prior(row.name, prior))
-            for row in own
-            for prior in priors
-        } | shared
+        self.calibrated = Calibrated(trial_samples=config.map.trial_samples, samples=config.map.samples)
+        # The hybrids come first, because the baselines get their seconds.
+        own = [replace(self.rows[HYBRID], name=name) for name in (HYBRID, *PARTS)]
+        own += [row for name, row in self.rows.items() if name in OF_DIFFUSION]
+        shared = {name: row for name, row in self.rows.items() if name in SHARED}
+        names = [(row, with_prior(row.name, prior)) for row in own for prior in priors]
+        self.rows = {name: replace(row, name=name) for row, name in names} | shared
+        self._runs: dict[str, tuple[Case, AllCandidates]] = {}
+        """The last run of all candidates with each prior, and its case."""
 
     def for_task(self, task: str) -> list[str]:
         """Return the rows of a task, in order."""
         parsed = parse_task(task)
-        return [name for name, row in self.rows.items() if row.restores(parsed)]
+        return [name for name, row in self.rows.items() if row.restores(parsed) and not row.absence]
 
     def missing_reasons(self, task: str) -> dict[str, str]:
         """Return no reasons: a map has no rows that a reader misses."""
@@ -59,19 +64,30 @@ class MapMethods(Methods):
         return {}
 
     def is_baseline(self, method: str, hybrid: str) -> bool:
-        """Return whether a baseline gets the time of a hybrid: DIP that of each, diffusion that with its own prior."""
-        prior = without_prior(method)[1]
-        return not prior or prior == without_prior(hybrid)[1]
+        """Return whether a row depends on a hybrid's seconds: DIP on that of each, others on that with their prior."""
+        prior = split(method)[1]
+        return not prior or prior == split(hybrid)[1]
 
     def begin(self, method: str, task: str, case: Case, budgets: Sequence[float]) -> Stopwatch | TimeBudget:
-        """Start a row on a case; `budgets` are the seconds of the hybrids that it is a baseline of."""
-        prior = without_prior(method)[1]
+        """Start a row on a case; `budgets` are the seconds of the hybrids that it depends on."""
+        name, prior = split(method)
         if prior:
             self.models = self.priors[prior]
+        if name == HYBRID:
+            return Stopwatch(lambda: self._run_all(case, prior), self.clock)
+        if name in PARTS:
+            return Stopwatch(lambda: self._part(name, case, prior, sum(budgets)), self.clock)
         return super().begin(method, task, case, budgets)
 
-    def _calibrated(self, with_dip: bool, models: Models, case: Case, count: int) -> Restorer:
-        del count
-        chosen = self.config.map
-        options = Calibrated(trial_samples=chosen.trial_samples, samples=chosen.samples, with_dip=with_dip)
-        return CalibratedRestorer(case, models.prior, options, models.dip)
+    def _run_all(self, case: Case, prior: str) -> AllCandidates:
+        models = self.priors[prior]
+        self._runs[prior] = case, AllCandidates(case, models.prior, self.calibrated, models.dip)
+        return self._runs[prior][1]
+
+    def _part(self, name: str, case: Case, prior: str, seconds: float) -> PartOfCandidates:
+        last, whole = self._runs.get(prior, (None, None))
+        if whole is None or last is None or not last.y.equal(case.y):  # as after a resume
+            whole, seconds = self._run_all(case, prior), 0.0
+        left_out = {WITHOUT_DIP: FIT, WITHOUT_DIFFUSION: DIFFUSION}.get(name)
+        kinds = [DIFFUSION, FIT] if left_out is None else [kind for kind in whole.kinds if kind != left_out]
+        return PartOfCandidates(whole, kinds, seconds)

@@ -11,7 +11,7 @@ The method knows neither the truth nor which domain the images are from. It has 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -80,8 +80,7 @@ class CalibratedRestorer:
         self.split = hold_out(self.case, options.hidden, noise, derive(case.seed, "hold out"), options.folds)
         self.least = COARSE_LEAST if self.split.is_coarser else options.least
         """The share of an image's largest weight below which a candidate is left out."""
-        kinds = [kind for kind in candidates_for(self.case) if kind != FIT or options.with_dip]
-        self.kinds = (*kinds, *([SECOND] if prior.second else []))
+        self.kinds = (*candidates_for(self.case), *([SECOND] if prior.second else []))
         """The names of the candidates, in the order of the columns of `weights`."""
         self.sampler = self._choose_sampler()
         """The diffusion sampler and its steps."""
@@ -118,15 +117,22 @@ class CalibratedRestorer:
                 text = f"{title}: {problem}. The mean of the stages before stands for them"
                 yield Message(text=text, level="warning")
             if self.weights is None and len(self.results) == len(self.kinds):
-                errors = self.split.errors(torch.stack([self.results[kind].flatten(0, 1) for kind in self.kinds]))
-                where, strength = self.split.where.flatten(1), WEAK_STRENGTH if self.split.is_weak else STRENGTH
-                self.weights = stack(errors, where, self.options.folds, strength, self.least)
+                errors, self.weights = self._errors(self.kinds), self._stack(self.kinds)
                 self.trial = trial_errors(self.kinds, errors, self.split, self.case, self.options.folds)
                 means = zip(self.kinds, self.weights.mean(0).tolist(), strict=True)
                 shares = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
                 yield Message(text=f"Stacking weights from the held-out measurements, mean over the images: {shares}")
                 if expected := outlook(self.trial):
                     yield Message(text=expected.text)
+
+    def _errors(self, kinds: Sequence[str]) -> Tensor:
+        """Return the errors of candidates at the held-out values of all folds, (K, F N, M)."""
+        return self.split.errors(torch.stack([self.results[kind].flatten(0, 1) for kind in kinds]))
+
+    def _stack(self, kinds: Sequence[str]) -> Tensor:
+        """Return the weights of these candidates, (N, K)."""
+        where, strength = self.split.where.flatten(1), WEAK_STRENGTH if self.split.is_weak else STRENGTH
+        return stack(self._errors(kinds), where, self.options.folds, strength, self.least)
 
     def _choose_sampler(self) -> DiffusionChoice:
         """Return the posterior mean in one step for denoising, otherwise the best sampler for means of samples."""
@@ -197,10 +203,11 @@ class CalibratedRestorer:
         assert self.weights is not None
         return self.weights[:, self.kinds.index(kind)] > 0
 
-    def _combine(self, candidates: list[Tensor]) -> Tensor:
-        """Return the sum of the candidates' images by the stacking weights, (N, C, H, W)."""
-        assert self.weights is not None
-        return (self.weights.T[:, :, None, None, None] * torch.stack(candidates)).sum(0)
+    def _combine(self, candidates: list[Tensor], weights: Tensor | None = None) -> Tensor:
+        """Return the sum of candidates' images by weights (N, K), by default the stacking weights, (N, C, H, W)."""
+        weights = self.weights if weights is None else weights
+        assert weights is not None
+        return (weights.T[:, :, None, None, None] * torch.stack(candidates)).sum(0)
 
     def _result(self, kind: str) -> Tensor:
         """Return the best result of a candidate so far, (N, C, H, W).

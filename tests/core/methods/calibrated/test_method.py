@@ -52,20 +52,6 @@ def test_calibrated_restores_every_kind_of_task(task: str) -> None:
     assert steps == sorted(set(steps)) and steps[-1] <= len(made)
 
 
-@pytest.mark.parametrize("task", ["denoise:sigma=25", "inpaint:missing=0.5,sigma=5", "superres:factor=2"])
-def test_control_without_dip_has_the_same_trial_of_the_other_candidates(task: str) -> None:
-    dip = msgspec.structs.replace(DIP, iterations=5)
-    given, model = case(task, TRUTH[:2]), ideal_prior(TRUTH)
-    whole = CalibratedRestorer(given, model, FEW, dip)
-    control = CalibratedRestorer(given, model, msgspec.structs.replace(FEW, with_dip=False), dip)
-    for made in (whole, control):
-        list(made)
-    assert control.kinds == tuple(kind for kind in whole.kinds if kind != "fit")
-    assert control.iterations == 0 < whole.iterations
-    for kind in control.kinds:
-        assert torch.equal(control.results[kind], whole.results[kind])
-
-
 @pytest.mark.parametrize(
     ("task", "wanted", "iterations"),
     [
