@@ -12,8 +12,9 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.gain_map import MapBoard
 from dipddpm.core.evaluation.scoreboard import Scoreboard
-from dipddpm.core.events import Item, Pictures, RunStarted
+from dipddpm.core.events import Item, Message, Pictures, RunStarted
 from dipddpm.core.experiments.gain_map.methods import MapMethods
+from dipddpm.core.experiments.gain_map.outlooks import hits
 from dipddpm.core.experiments.priors import load_prior, prior_warnings
 from dipddpm.core.experiments.restore.experiment import RestoreExperiment
 from dipddpm.core.experiments.restore.methods import Methods
@@ -56,6 +57,12 @@ class MapExperiment(RestoreExperiment):
 
     def _board(self) -> Scoreboard:
         return MapBoard(self._results_so_far())
+
+    def _closing_items(self) -> list[Item]:
+        board = self._board()
+        assert isinstance(board, MapBoard)
+        text = f"Held-out measurements alone told whether DIP helps in {hits(board).text}."
+        return [*super()._closing_items(), Message(text=text)]
 
     def _drawings(self, board: Scoreboard) -> list[Pictures]:
         assert isinstance(board, MapBoard)

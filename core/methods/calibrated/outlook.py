@@ -32,7 +32,7 @@ class Outlook(NamedTuple):
     by_dip: float
     """The gain of the weighted mean of all candidates over that of all but DIP."""
     over_best: float
-    """The gain of the weighted mean over the better of DIP and diffusion alone."""
+    """The gain of the weighted mean of DIP and diffusion over the better of the two alone."""
     reach: float
     """How much farther from measured pixels the missing ones lie than the held-out ones."""
 
@@ -71,9 +71,10 @@ def outlook(trial: TrialErrors) -> Outlook | None:
     indices = range(len(trial.candidates))
     fit, diffusion = map(trial.candidates.index, (FIT, DIFFUSION))
     alone = min(_error(products, [fit], trial.noise), _error(products, [diffusion], trial.noise))
-    together = _error(products, [*indices], trial.noise)
+    both = _error(products, [fit, diffusion], trial.noise)
+    everything = _error(products, [*indices], trial.noise)
     others = _error(products, [index for index in indices if index != fit], trial.noise)
-    return Outlook(10 * math.log10(others / together), 10 * math.log10(alone / together), trial.reach)
+    return Outlook(10 * math.log10(others / everything), 10 * math.log10(alone / both), trial.reach)
 
 
 def _error(products: Tensor, candidates: list[int], noise: float) -> float:

@@ -14,8 +14,9 @@ from dipddpm.core import config as configs
 from dipddpm.core.config import MapRun
 from dipddpm.core.errors import UserError
 from dipddpm.core.evaluation.gain_map import MapBoard
-from dipddpm.core.events import Item, Pictures, PriorLoaded, RestorationScored
+from dipddpm.core.events import Item, Pictures, PriorLoaded, RestorationScored, TrialErrors
 from dipddpm.core.experiments.gain_map.experiment import MapExperiment, prior_name
+from dipddpm.core.experiments.gain_map.outlooks import hits
 from dipddpm.core.launch import preflight
 from dipddpm.core.runs import CONFIG_FILE, Run
 from tests.core.steps import resumed_at
@@ -114,3 +115,34 @@ def test_map_resumes_exactly(build: Build) -> None:
         [(s.method, s.task, s.psnr, s.trial) for s in scores(items) if not s.budget_of] for items in (whole, resumed)
     ]
     assert rows[0] == rows[1]
+
+
+def test_outlook_is_compared_where_bounds_exclude_zero() -> None:
+    """DIP's own errors are independent of the others' in the trial, so that it is expected to help."""
+    helps = TrialErrors(candidates=["diffusion", "fit"], products=[[[1.0, 0.0], [0.0, 1.0]]] * 2)
+    useless = TrialErrors(candidates=["diffusion", "fit"], products=[[[1.0, 1.0], [1.0, 9.0]]] * 2)
+
+    def cell(task: str, by_dip: float, trial: TrialErrors) -> list[RestorationScored]:
+        rows = {"calibrated": by_dip, "dip-and-diffusion": 0.0, "without-dip": 0.0, "without-diffusion": 0.0}
+        rows["ddpm-mean"] = 0.0
+        return [
+            RestorationScored(
+                task=task,
+                set="glyphs",
+                method=f"{name} with 7 of glyphs",
+                psnr=[20 + gain, 21 + 1.1 * gain, 22 + gain],
+                budget_of="calibrated with 7 of glyphs" if name == "ddpm-mean" else "",
+                trial=trial if name == "calibrated" else None,
+            )
+            for name, gain in rows.items()
+        ]
+
+    events = [
+        *cell("right", 1.0, helps),
+        *cell("wrong", -1.0, helps),
+        *cell("right too", -1.0, useless),
+        *cell("undecided", 0.0, helps),
+    ]
+    found = hits(MapBoard(events))
+    assert found.right == 2 and [each.task for each in found.wrong] == ["wrong"]
+    assert found.text == "2 of 3 cells whose bounds exclude 0"
