@@ -128,16 +128,25 @@ def _hide_values(copies: Case, share: float, folds: int, generator: torch.Genera
     measured = degradation.operator.measured(y)
     first = measured[: len(y) // folds, :1]
     draw = torch.rand(first.shape, generator=generator, device=y.device, dtype=y.dtype)
-    # Each fold holds out exactly this share of each image, and at least one value.
-    order = (draw + 2 * (1 - first)).flatten(1).argsort(1).argsort(1).view(draw.shape)
-    count = (share * first.flatten(1).sum(1)).round().clamp(min=1).view(-1, 1, 1, 1)
-    parts = [(order >= fold * count) & (order < (fold + 1) * count) for fold in range(folds)]
+    parts = hidden_values(first, draw, share, folds)
     hidden = torch.cat(parts).to(y.dtype).expand_as(y)
     kept = 1 - hidden
     simple = isinstance(degradation.operator, Identity | Mask)
     operator = Mask((measured * kept)[:, :1]) if simple else MaskedOperator(degradation.operator, kept)
     trial = replace(copies, y=y * kept, degradation=replace(degradation, operator=operator))
     return Split(trial, y, hidden * measured, degradation.operator.A, noise=degradation.expected_residual(y))
+
+
+def hidden_values(measured: Tensor, order: Tensor, share: float, folds: int) -> list[Tensor]:
+    """Return for each fold, bool (N, 1, h, w), which of the `measured` values (N, 1, h, w) it holds out.
+
+    A fold holds out exactly this share of each image's values, at least one, and no two folds have one in common.
+    Values are held out in the order of `order`, random numbers (N, 1, h, w) or, for all images alike, (1, 1, h, w).
+    """
+    last = torch.where(measured > 0, order, torch.inf)
+    rank = last.flatten(1).argsort(1).argsort(1).view(last.shape)
+    count = (share * measured.flatten(1).sum(1)).round().clamp(min=1).view(-1, 1, 1, 1)
+    return [(rank >= fold * count) & (rank < (fold + 1) * count) for fold in range(folds)]
 
 
 def _measure_coarsely(copies: Case, blocks: BlockMean) -> Split:
