@@ -23,6 +23,8 @@ class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
     the DIP options. Empty for a method that restores nothing by itself."""
     needs_prior: ClassVar[bool] = True
     """True if the method needs a trained diffusion model."""
+    uses_noise_level: ClassVar[bool] = True
+    """True if the method is given the noise level, or estimates it."""
     experimental: ClassVar[bool] = False
     """True if simpler methods were better in the comparison of starts; docs/acceleration.md has the figures. Such a
     method is compared only where it is named."""
@@ -97,6 +99,26 @@ class Guided(HybridOptions, tag="guided", frozen=True):
     every: Annotated[Positive, "iterations between two evaluations of the diffusion network"] = 4
 
 
+class NoiseFit(HybridOptions, tag="noise-fit", frozen=True):
+    """The diffusion network as a deep image prior: the noise that a few DDIM steps begin at is fitted by Adam."""
+
+    summary: ClassVar[str] = "experimental: the noise that the diffusion network turns into an image, fitted to y"
+    experimental: ClassVar[bool] = True
+    restorer_path: ClassVar[str] = "dipddpm.core.methods.noise_fit:NoiseFitRestorer"
+    uses_noise_level: ClassVar[bool] = False
+
+    steps: Annotated[Positive, "DDIM steps from the noise to an image"] = 2
+    lr: Annotated[PositiveFloat, "Adam's learning rate for the noise"] = 0.05
+    iterations: Annotated[Positive, Meta(le=10_000), "optimiser steps of each fit"] = 200
+    best: Annotated[Positive, "a fit returns the latest of so many iterates with the least held-out errors"] = 100
+    held_out: Annotated[float, Meta(gt=0, le=0.5), "share of the measurements that each fit holds out"] = 0.1
+    fits: Annotated[Positive, "number of fits averaged, each from other noise"] = 4
+
+    def __post_init__(self) -> None:
+        if self.held_out * self.fits > 1:
+            raise ValueError(f"{self.fits} fits that each hold out {self.held_out:g} of the values exceed all of them")
+
+
 class PriorInit(HybridOptions, tag="prior-init", frozen=True):
     """A data-consistent diffusion sampler that starts at a restoration, noised in proportion to its estimated error."""
 
@@ -168,7 +190,9 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     samples: Annotated[Positive, "number of samples averaged"] = 8
 
 
-HybridMethod: TypeAlias = Calibrated | Conditioned | Guided | PriorInit | SelfDiffusion | Sequential | Substitution
+HybridMethod: TypeAlias = (
+    Calibrated | Conditioned | Guided | NoiseFit | PriorInit | SelfDiffusion | Sequential | Substitution
+)
 HYBRIDS: dict[str, type[HybridOptions]] = by_tag(HybridMethod)
 NORMALIZED = "-normalized"
 """End of a method's name in a comparison, if its network models normalised images."""

@@ -43,7 +43,7 @@ class Restorer(Resumable, Protocol):
 
     @property
     def iterations(self) -> int:
-        """Optimiser steps of untrained networks so far, for each image, summed over its fits."""
+        """Optimiser steps of untrained networks, or of a network's noise, so far, for each image, over all its fits."""
         ...
 
     def __len__(self) -> int:

@@ -84,6 +84,7 @@ CASES: dict[str, dict[str, Any]] = {
         "ddpm.epochs": 2,
         "prior.run": "",
     },
+    "noise-fit": {"kind": "hybrid", **HYBRID, "hybrid.iterations": 12, "hybrid.fits": 2},
     "prior-init": {"kind": "hybrid", **HYBRID, "hybrid.steps": 4, "hybrid.samples": 2},
     "self-diffusion": {"kind": "hybrid", **HYBRID, "hybrid.every": 2},
     "sequential": {"kind": "hybrid", **HYBRID, "hybrid.every": 4},

@@ -42,6 +42,7 @@ OPTIONS = msgspec.structs.replace(SMALL, iterations=12)
 TASKS = ("denoise:sigma=25", "inpaint:missing=0.5,sigma=5")
 SHORT: dict[str, dict[str, Any]] = {
     "calibrated": {"iterations": 8, "steps": 4, "trial_samples": 2, "samples": 2},
+    "noise-fit": {"iterations": 20, "fits": 2},
     "prior-init": {"steps": 4, "samples": 2},
 }
 """Options that make a method short."""

@@ -195,7 +195,8 @@ def _hybrid(name: str) -> Row:
         return hybrid_restorer(case, models.prior, options(), models.dip)
 
     def knows(task: TaskOptions) -> tuple[str, ...]:
-        found = knows_tricks(task) if name == "calibrated" else knows_level(task)
+        level = knows_level(task) if options.uses_noise_level else ()
+        found = knows_tricks(task) if name == "calibrated" else level
         return ("trained prior", *found) if options.needs_prior else found
 
     return Row(name, make, knows, options.supports)

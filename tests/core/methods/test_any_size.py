@@ -26,6 +26,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "ddnm": {},
     "diffpir": {},
     "guided": {"hybrid.every": 1},
+    "noise-fit": {"hybrid.iterations": 2, "hybrid.fits": 2},
     "prior-init": {"hybrid.steps": 2, "hybrid.samples": 1},
     "sequential": {"hybrid.every": 1, "hybrid.steps": 1},
     "calibrated": {
