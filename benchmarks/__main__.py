@@ -14,6 +14,7 @@ from benchmarks import (
     checkpoints,
     classics,
     console,
+    degraded_only,
     given,
     given_page,
     growth,
@@ -51,6 +52,7 @@ app.command("checkpoints")(checkpoints.measure)
 app.command("ablation")(ablation.measure)
 app.command("classics")(classics.measure)
 app.command("console")(console.measure)
+app.command("degraded-only")(degraded_only.measure)
 app.command("rates")(works.measure)
 app.command("growth")(growth.measure)
 app.command("quality")(quality.measure)

@@ -30,6 +30,8 @@ class HybridOptions(RestorerOptions, tag_field="method", frozen=True):
     method is compared only where it is named."""
     learns: ClassVar[bool] = False
     """True if the method trains a network for `ddpm.epochs` epochs, from the prior's weights if it has a prior."""
+    learns_prior: ClassVar[bool] = False
+    """True if the network that the method trains samples by itself, so that other runs can take it as their prior."""
 
 
 class Substitution(HybridOptions, tag="substitution", frozen=True):
@@ -190,8 +192,41 @@ class Conditioned(HybridOptions, tag="conditioned", frozen=True):
     samples: Annotated[Positive, "number of samples averaged"] = 8
 
 
+class DegradedOnly(HybridOptions, tag="degraded-only", frozen=True):
+    """The other training hybrid: a diffusion model that is learned from degraded images alone.
+
+    Each round trains the network on the current restorations of the training images, then replaces each of them by a
+    sample of its posterior (expectation maximisation). The first restorations are DIP's, or another start's.
+    """
+
+    summary: ClassVar[str] = "a diffusion model learned from degraded images alone, from DIP's restorations on"
+    experiment: ClassVar[str] = "dipddpm.core.experiments.degraded_only.experiment:DegradedOnlyExperiment"
+    noises: ClassVar[frozenset[str]] = frozenset({"gaussian", "poisson", "poisson-gaussian"})
+    learns: ClassVar[bool] = True
+    learns_prior: ClassVar[bool] = True
+
+    start: Annotated[
+        Literal["dip", "classic", "pinv", "clean"],
+        "first restorations: DIP fits, a classic method (kriging, bicubic, ..., by the task), A+ y, or samples of a "
+        "network trained on a few clean images",
+    ] = "dip"
+    clean: Annotated[
+        Positive, "number of clean images, the last of the training split, which no round trains on (start=clean)"
+    ] = 50
+    rounds: Annotated[
+        Positive, "number of rounds; each trains for ddpm.epochs epochs, from the last round's weights"
+    ] = 3
+    sampler: Annotated[
+        Literal["mmps", "diffpir", "ddnm"], "sampler of the posterior; a step of mmps takes about five times as long"
+    ] = "mmps"
+    steps: Annotated[Positive, "steps of the sampler"] = 20
+    samples: Annotated[
+        Positive, "number of samples averaged for each image of images.*; a training image gets one sample a round"
+    ] = 4
+
+
 HybridMethod: TypeAlias = (
-    Calibrated | Conditioned | Guided | NoiseFit | PriorInit | SelfDiffusion | Sequential | Substitution
+    Calibrated | Conditioned | DegradedOnly | Guided | NoiseFit | PriorInit | SelfDiffusion | Sequential | Substitution
 )
 HYBRIDS: dict[str, type[HybridOptions]] = by_tag(HybridMethod)
 NORMALIZED = "-normalized"

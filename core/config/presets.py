@@ -89,6 +89,20 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
             "ddpm.stratified": True,
             "ddpm.ema": 0.99,
         },
+        "degraded-only": {
+            **CPU,
+            "hybrid.method": "degraded-only",
+            "prior.run": "",
+            "data.dataset": "fashion-mini",
+            # Not among the training images, which the last round restores too.
+            "images.indices": "0-199",
+            "unet.channels": "32,64",
+            "ddpm.hold_out": False,  # clean images to select a model on are what this method does without
+            "ddpm.epochs": 30,
+            "ddpm.warmup": 100,
+            "ddpm.ema": 0.995,
+            "ddpm.evaluate": 1000,
+        },
         "quick": {"data.dataset": "fashion-mini", "images.indices": "0-3"},
     },
     "restore": {

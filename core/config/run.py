@@ -288,7 +288,7 @@ class HybridRun(RunConfig, tag="hybrid", frozen=True):
     @property
     def trains_prior(self) -> bool:
         """True if the run trains a prior, which samples by itself, rather than a network with inputs besides xt."""
-        return self.trains and bool(self.hybrid.restorer_path)
+        return self.trains and (bool(self.hybrid.restorer_path) or self.hybrid.learns_prior)
 
 
 class RestoreRun(SharedRun, tag="restore", frozen=True):

@@ -57,6 +57,11 @@ class Case:
         y = y * degradation.operator.measured(y)
         return cls(y, degradation, (n, c, *size), seed=derive(seed, "restoration"))
 
+    def select(self, indices: list[int]) -> Self:
+        """Return the case of the images with these indices, with the same seed."""
+        shape = (len(indices), *self.shape[1:])
+        return replace(self, y=self.y[indices], degradation=self.degradation.select(indices), shape=shape)
+
     def to(self, device: torch.device | str) -> Self:
         """Copy the case to a device."""
         return replace(self, y=self.y.to(device), degradation=self.degradation.to(device))

@@ -23,10 +23,11 @@ from dipddpm.core.ddpm.model import TrainedModel
 from dipddpm.core.ddpm.networks.unet import UNet
 from dipddpm.core.ddpm.schedule import Schedule
 from dipddpm.core.ddpm.training import DdpmTraining
+from dipddpm.core.degrade.case import Case
 from dipddpm.core.degrade.estimate import with_noise_level
 from dipddpm.core.errors import UserError
 from dipddpm.core.events import Input, Item, RunStarted, StateDict
-from dipddpm.core.experiments.dip_cache import DipResultBank
+from dipddpm.core.experiments.dip_cache import DipResultBank, measure
 from dipddpm.core.experiments.given import load_batch
 from dipddpm.core.experiments.hybrid import HybridExperiment
 from dipddpm.core.experiments.phases import Phases
@@ -65,7 +66,8 @@ class ConditionedTraining:
         seed = derive(config.seed, "bank")
         held_out = validation.take(range(min(len(validation), -(-len(train) // HELD_OUT))))
         self.sets = (train, held_out)
-        self.banks = [DipResultBank(images, config.task, config.dip, seed=seed, device=device) for images in self.sets]
+        self.cases = [measure(images, config.task, seed, device) for images in self.sets]
+        self.banks = [DipResultBank(case, config.task, config.dip, seed=seed) for case in self.cases]
         channels, height, width = train.images.shape[1:]
         # Initialisation draws from torch's global generator, whose state is restored afterwards.
         with torch.random.fork_rng(devices=[]):
@@ -123,10 +125,10 @@ class ConditionedTraining:
         if self.step == 0:
             yield from opening_events(self.sets)
         yield from self.bank_phases
-        for cond, target, bank in zip(self.cond, self.targets, self.banks, strict=True):
+        for cond, target, bank, images in zip(self.cond, self.targets, self.banks, self.sets, strict=True):
             cond.copy_(self._conditioning(bank))
             if self.options.normalized:
-                target.copy_(self._normalized(bank, to_unit(cond)))
+                target.copy_(self._normalized(bank.case, images, to_unit(cond)))
         for item in self.training:
             yield shift_step(item, len(self.bank_phases))
 
@@ -139,19 +141,17 @@ class ConditionedTraining:
         self.training.load_state_dict(state["training"])
         self.bank_phases.load_state_dict(state["banks"])
 
-    def _normalized(self, bank: DipResultBank, start: Tensor) -> Tensor:
+    def _normalized(self, case: Case, truth: ImageSet, start: Tensor) -> Tensor:
         """Return the images minus `start`, in units of its estimated error, on the scale [0, 1] of model space."""
-        case = bank.measurements()
         known = replace(case, degradation=with_noise_level(case.y, case.degradation))
-        images = to_unit(bank.images.images.to(self.device))
+        images = to_unit(truth.images.to(self.device))
         return to_unit(normalize(images, start, noise_levels(known, start)))
 
     def _conditioning(self, bank: DipResultBank) -> Tensor:
         """Return the conditioning images of a bank, in model space."""
         if self.options.conditioning == "dip":
             return to_model(bank.results)
-        case = bank.measurements()
-        return to_model(case.degradation.operator.pinv(case.y))
+        return to_model(bank.case.degradation.operator.pinv(bank.case.y))
 
 
 class ConditionedExperiment(HybridExperiment):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,26 +26,31 @@ from dipddpm.core.methods.dip import dip_fit
 
 CHUNK = 50
 """Number of images that are fitted together and stored in one file; a bank's last chunk may be smaller."""
-FORMAT = 1
+FORMAT = 2
 """Version of the results; raise it whenever the same options give other results."""
 _IRRELEVANT_OPTIONS = {"measure_every", "picture_every", "batch", "run_on"}
 """DIP options that don't change its results."""
 
 
-class DipResultBank:
-    """The measurements of images, and for each one the result at its stop of a DIP that is fitted to it alone.
+def measure(images: ImageSet, task: TaskOptions, seed: int, device: torch.device | str = "cpu") -> Case:
+    """Degrade training images; the measurement of an image depends on the seed, its index and its split alone."""
+    labels = [f"{images.split} {index}" for index in range(len(images))]
+    return Case.of(to_unit(images.images), task, labels, seed, purpose="bank measurement").to(device)
 
-    A cached result is used only for the same images, task, options and seed; if the cache can't be written, nothing is
+
+class DipResultBank:
+    """The result, at its stop, of a DIP that is fitted to each image's measurement alone.
+
+    The images are measured by `task`. A cached result is used only for the same measurements, task, options and seed;
+    if the cache can't be written, nothing is
     cached. Each chunk has its own random weights and input z, so that a network can't memorise them. Yields a `Step`
     for every iteration, counted as if no fit stopped early, and a `Message` for every chunk. Resumes exactly, even in
     the middle of a fit.
     """
 
-    def __init__(
-        self, images: ImageSet, task: TaskOptions, dip: DipConfig, *, seed: int, device: torch.device | str = "cpu"
-    ) -> None:
-        self.images, self.task, self.dip, self.seed, self.device = images, task, dip, seed, torch.device(device)
-        self.results = torch.zeros(images.images.shape)
+    def __init__(self, case: Case, task: TaskOptions, dip: DipConfig, *, seed: int) -> None:
+        self.case, self.task, self.dip, self.seed = case, task, dip, seed
+        self.results = torch.zeros(case.shape)
         """The results, float32 (N, C, H, W) in [0, 1], on the CPU; zero for chunks that are not done."""
         self.chunks_done = 0
         """Number of chunks whose results are complete."""
@@ -53,10 +58,10 @@ class DipResultBank:
         self._fit: DipFit | None = None
 
     def __len__(self) -> int:
-        return -(-len(self.images) // CHUNK) * self.dip.iterations
+        return -(-len(self.case.y) // CHUNK) * self.dip.iterations
 
     def __iter__(self) -> Iterator[Step | Message]:
-        while self.chunks_done * CHUNK < len(self.images):
+        while self.chunks_done * CHUNK < len(self.case.y):
             indices = self._chunk_indices()
             cached = None if self._fit else self._load_cached(indices)
             if cached is None:
@@ -66,11 +71,7 @@ class DipResultBank:
             self.chunks_done += 1
             self.step = self.chunks_done * self.dip.iterations
             suffix = "" if cached is None else f", the last {len(indices)} from the cache"
-            yield Message(text=f"Bank: {indices[-1] + 1} of {len(self.images)} DIP results{suffix}")
-
-    def measurements(self) -> Case:
-        """Return the case of all images: their measurements and degradation."""
-        return self._case(range(len(self.images)))
+            yield Message(text=f"Bank: {indices[-1] + 1} of {len(self.case.y)} DIP results{suffix}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs; valid after a `Step`."""
@@ -91,7 +92,7 @@ class DipResultBank:
 
     def _chunk_indices(self) -> list[int]:
         """Return the indices of the images of the next chunk."""
-        return list(range(self.chunks_done * CHUNK, min((self.chunks_done + 1) * CHUNK, len(self.images))))
+        return list(range(self.chunks_done * CHUNK, min((self.chunks_done + 1) * CHUNK, len(self.case.y))))
 
     def _fit_chunk(self, indices: list[int]) -> Iterator[Step]:
         self._fit = fit = self._fit or self._start_fit(indices)
@@ -110,21 +111,18 @@ class DipResultBank:
     def _start_fit(self, indices: list[int]) -> DipFit:
         # One group, regardless of memory: the size of the groups changes the last bits of the cached results.
         return dip_fit(
-            self._case(indices), self.dip, derive(self.seed, f"bank {self.chunks_done}"), [list(range(len(indices)))]
+            self.case.select(indices),
+            self.dip,
+            derive(self.seed, f"bank {self.chunks_done}"),
+            [list(range(len(indices)))],
         )
-
-    def _case(self, indices: Sequence[int]) -> Case:
-        labels = [f"{self.images.split} {index}" for index in indices]
-        truth = to_unit(self.images.take(indices).images)
-        return Case.of(truth, self.task, labels, self.seed, purpose="bank measurement").to(self.device)
 
     def _cache_entry(self, indices: list[int]) -> tuple[Path, str]:
         """Return the cache file of these images' results, and the digest of everything that determines the results."""
         options = {k: v for k, v in msgspec.to_builtins(self.dip).items() if k not in _IRRELEVANT_OPTIONS}
-        task, split = format_task(self.task), self.images.split
-        key_parts = [FORMAT, task, options, self.seed, self.chunks_done, split, len(indices)]
+        key_parts = [FORMAT, format_task(self.task), options, self.seed, self.chunks_done, len(indices)]
         digest = hashlib.sha256(msgspec.json.encode(key_parts, order="deterministic"))
-        digest.update(self.images.images[indices].contiguous().numpy().data)
+        digest.update(self.case.y[indices].cpu().contiguous().numpy().data)
         key = digest.hexdigest()
         return cache_folder() / "dip-bank" / f"{key[:32]}.safetensors", key
 

@@ -22,6 +22,7 @@ from dipddpm.core.config import (
     ImagesConfig,
     RestoreRun,
     Task,
+    degraded_only,
     format_task,
     parse_task,
 )
@@ -86,6 +87,7 @@ def _refuse_inputs(config: AnyRun, *, fetching: bool = False, elsewhere: bool = 
             _refuse_prior(run)
         _refuse_networks(config)
     if isinstance(config, HybridRun):
+        degraded_only.refuse(config)
         takes_prior = config.hybrid.learns or (config.hybrid.needs_prior and not config.trains)
         for run in config.prior.runs if takes_prior else ():
             _refuse_prior(run)

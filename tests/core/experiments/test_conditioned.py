@@ -236,7 +236,7 @@ def test_normalized_training_models_what_the_start_lacks(kind: str, prior: Path)
     made = training(prior, **{"hybrid.beside": kind, "hybrid.normalized": True}, ddpm__epochs=1)
     list(made)
     for images, cond, target, bank in zip(made.sets, made.cond, made.targets, made.banks, strict=True):
-        levels = noise_levels(bank.measurements(), to_unit(cond)).view(-1, 1, 1, 1)
+        levels = noise_levels(bank.case, to_unit(cond)).view(-1, 1, 1, 1)
         restored = to_unit(cond) + levels * to_model(target)
         torch.testing.assert_close(restored, to_unit(images.images), atol=1e-5, rtol=0)
     assert made.training.images is made.targets[0]

@@ -9,7 +9,7 @@ import torch
 from dipddpm.core import data
 from dipddpm.core.compute import checkpoint
 from dipddpm.core.compute.rng import derive
-from dipddpm.core.config import DipConfig, parse_task
+from dipddpm.core.config import DipConfig, Task, parse_task
 from dipddpm.core.data import ImageSet, cache_folder
 from dipddpm.core.degrade import degrade
 from dipddpm.core.degrade.case import Case
@@ -34,6 +34,10 @@ def images() -> ImageSet:
     return data.load("fashion-mini", "train").take(range(8))
 
 
+def bank_of(images: ImageSet, task: Task = TASK, dip: DipConfig = DIP, *, seed: int = 0) -> DipResultBank:
+    return DipResultBank(module.measure(images, task, seed), task, dip, seed=seed)
+
+
 def filled(bank: DipResultBank) -> DipResultBank:
     list(bank)
     return bank
@@ -44,14 +48,14 @@ def files() -> list[Path]:
 
 
 def test_dip_result_bank_fits_each_measurement(images: ImageSet) -> None:
-    bank = DipResultBank(images, TASK, DIP, seed=5)
+    bank = bank_of(images, seed=5)
     items = list(bank)
     assert len(bank) == 12
     assert [item.step for item in items if isinstance(item, Step)] == list(range(1, 13))
     assert [item.text[:30] for item in items if isinstance(item, Message)] == [
         f"Bank: {count} of 8 DIP results" for count in (3, 6, 8)
     ]
-    whole = bank.measurements()
+    whole = bank.case
     seeds = [derive(5, f"bank measurement of train {index}") for index in range(8)]
     assert torch.equal(whole.y, degrade(TASK, to_unit(images.images), seeds)[0])
     for chunk, indices in enumerate(([0, 1, 2], [3, 4, 5], [6, 7])):
@@ -62,23 +66,23 @@ def test_dip_result_bank_fits_each_measurement(images: ImageSet) -> None:
 
 
 def test_dip_result_bank_reuses_cached_fits(images: ImageSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = filled(DipResultBank(images, TASK, DIP, seed=0))
+    first = filled(bank_of(images))
     assert len(files()) == 3
     monkeypatch.setattr(module, "dip_fit", None)  # any further fit would fail
-    again = DipResultBank(images, TASK, msgspec.structs.replace(DIP, measure_every=1), seed=0)
+    again = bank_of(images, dip=msgspec.structs.replace(DIP, measure_every=1))
     items = list(again)
     assert not [item for item in items if isinstance(item, Step)]
     assert again.step == len(again)
     assert torch.equal(again.results, first.results)
     # A smaller bank shares its chunks with the larger one.
-    filled(DipResultBank(images.take(range(6)), TASK, DIP, seed=0))
+    filled(bank_of(images.take(range(6))))
 
 
 @pytest.mark.parametrize("other", ["images", "task", "dip", "seed"])
 def test_dip_result_bank_refits_when_input_differs(other: str, images: ImageSet) -> None:
     few = images.take(range(3))
-    filled(DipResultBank(few, TASK, DIP, seed=0))
-    made = DipResultBank(
+    filled(bank_of(few))
+    made = bank_of(
         images.take(range(1, 4)) if other == "images" else few,
         parse_task("inpaint:missing=0.5,sigma=11") if other == "task" else TASK,
         msgspec.structs.replace(DIP, lr=0.02 if DIP.lr != 0.02 else 0.01) if other == "dip" else DIP,
@@ -90,20 +94,20 @@ def test_dip_result_bank_refits_when_input_differs(other: str, images: ImageSet)
 
 def test_dip_result_bank_refits_damaged_cache_file(images: ImageSet) -> None:
     few = images.take(range(3))
-    before = filled(DipResultBank(few, TASK, DIP, seed=0)).results
+    before = filled(bank_of(few)).results
     (file,) = files()
     good = file.read_bytes()
     file.write_bytes(good[:-100])
-    assert torch.equal(filled(DipResultBank(few, TASK, DIP, seed=0)).results, before)
+    assert torch.equal(filled(bank_of(few)).results, before)
     assert file.read_bytes() == good
 
 
 def test_dip_result_bank_works_without_cache(images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = images.take(range(3))
-    before = filled(DipResultBank(few, TASK, DIP, seed=0)).results
+    before = filled(bank_of(few)).results
     (tmp_path / "file").touch()
     monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / "file")
-    assert torch.equal(filled(DipResultBank(few, TASK, DIP, seed=0)).results, before)
+    assert torch.equal(filled(bank_of(few)).results, before)
 
 
 @pytest.mark.parametrize("stop_after", [0, 2, 4, 5, 7, 11, 12])
@@ -113,7 +117,7 @@ def test_dip_result_bank_resumes_exactly(
     def with_own_cache(name: str) -> DipResultBank:
         """Build a bank with an empty cache, so that it must fit every image itself."""
         monkeypatch.setattr(module, "cache_folder", lambda: tmp_path / name)
-        return DipResultBank(images, TASK, DIP, seed=0)
+        return bank_of(images)
 
     whole = with_own_cache("whole")
     items = list(whole)
