@@ -74,6 +74,18 @@ CASES: dict[str, dict[str, Any]] = {
         "ddpm.epochs": 2,
         "ddpm.batch_size": 8,
     },
+    "degraded-only": {
+        "kind": "hybrid",
+        **HYBRID,
+        "prior.run": "",
+        "data.train_images": 20,
+        "hybrid.rounds": 2,
+        "hybrid.steps": 4,
+        "hybrid.samples": 2,
+        "ddpm.epochs": 2,
+        "ddpm.batch_size": 8,
+        "ddpm.samples": 2,
+    },
     "guided": {"kind": "hybrid", **HYBRID, "hybrid.every": 2},
     "guided, trained": {
         "kind": "hybrid",
