@@ -20,6 +20,7 @@ from benchmarks import (
     growth,
     large,
     learning,
+    map_page,
     noise_levels,
     original,
     original_pictures,
@@ -45,6 +46,7 @@ app = typer.Typer(
 )
 app.command("board-page")(board_page.measure)
 app.command("acceleration-page")(acceleration_page.measure)
+app.command("map-page")(map_page.measure)
 app.command("averages")(averages.measure)
 app.command("start-up")(program.measure_start_up)
 app.command("log")(program.measure_log)

@@ -76,15 +76,19 @@ class MapBoard(Scoreboard):
         """Return the verdicts, which are about all cells."""
         return self.verdicts()
 
-    def verdicts(self) -> list[str]:
-        """Say in how many cells the hybrid is better and in how many worse, in all, with each prior and on each set."""
+    def groups(self) -> dict[str, list[MapCell]]:
+        """Return the cells in groups by name: all of them, those of each set, and those of each prior."""
         cells = self.map_cells()
-        groups: dict[str, list[MapCell]] = {"all cells": cells}
+        groups = {"all cells": cells}
         for name in dict.fromkeys(cell.set for cell in cells):
             groups[f"on {name}"] = [cell for cell in cells if cell.set == name]
         for prior in self.priors:
             groups[f"prior {prior}"] = [cell for cell in cells if cell.prior == prior]
-        return [f"{name}: {counts(members)}" for name, members in groups.items() if members]
+        return {name: members for name, members in groups.items() if members}
+
+    def verdicts(self) -> list[str]:
+        """Say in how many cells DIP and diffusion together are better than the better one, and in how many worse."""
+        return [f"{name}: {counts(cells)}" for name, cells in self.groups().items()]
 
     def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
         """Return a line for each cell of the map, and the verdicts."""
@@ -121,11 +125,11 @@ def sign(gain: Interval) -> int:
 
 
 def counts(cells: Iterable[MapCell]) -> str:
-    """Return in words how many cells the hybrid gains in, loses in, and neither; the smaller claim comes first."""
+    """Return in words in how many cells DIP and diffusion together lose, gain, and neither; losses come first."""
     signs = [sign(cell.gain) for cell in cells]
     more, less = signs.count(1), signs.count(-1)
     return (
-        f"of {len(signs)} cells the hybrid is worse in {less} and better in {more}; in {signs.count(0)} 0 is in bounds"
+        f"of {len(signs)} cells DIP + DDPM is worse in {less} and better in {more}; in {signs.count(0)} 0 is in bounds"
     )
 
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from dipddpm.core import data
-from dipddpm.core.config import DipConfig, DipRun, HybridRun, build, parse_task
+from dipddpm.core.config import DipRun, HybridRun, build, parse_task
 from dipddpm.core.degrade import Degradation
 from dipddpm.core.degrade.case import Case
 from dipddpm.core.experiments.dip import DipExperiment
-from dipddpm.core.experiments.dip_cache import DipResultBank
+from dipddpm.core.experiments.dip_cache import measure
 from dipddpm.core.experiments.hybrid import HybridExperiment
 from dipddpm.core.experiments.restore.cell import RestoreJob, degrade_job
 
@@ -59,7 +59,7 @@ def test_restore_job_measurements_never_change(task: str, expected: str) -> None
 
 def test_dip_result_bank_measurements_never_change() -> None:
     images = data.load("fashion-mini", "train").take([3, 1])
-    case = DipResultBank(images, parse_task(TASK), DipConfig(), seed=7).measurements()
+    case = measure(images, parse_task(TASK), 7)
     assert digest(case.y, case.degradation) == "5773b7f794ecf7d5"
 
 

@@ -66,7 +66,7 @@ def test_a_cell_counts_as_neither_while_zero_is_in_bounds() -> None:
         1,
     ]
     text = counts(MapBoard(events()).map_cells())
-    assert text == "of 2 cells the hybrid is worse in 1 and better in 1; in 0 0 is in bounds"
+    assert text == "of 2 cells DIP + DDPM is worse in 1 and better in 1; in 0 0 is in bounds"
 
 
 def test_verdicts_and_lines_name_priors_sets_and_bounds() -> None:
