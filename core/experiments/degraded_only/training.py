@@ -238,7 +238,8 @@ class DegradedOnlyTraining:
         finish: Callable[[Any], Iterator[Item]],
         epochs: int = 0,
     ) -> Stage:
-        return Stage(number, title, make, finish, len(make()), epochs)
+        # One more step ends the stage, so that its number isn't that of the work's last step, which has a loss.
+        return Stage(number, title, make, finish, len(make()) + 1, epochs)
 
     def _training(self, title: str, number: int, clean: Tensor | None) -> Stage:
         """Return the training of a round, on `clean` images or on the current restorations, with equally many steps."""
