@@ -17,7 +17,7 @@ from dipddpm.core.io import atomic, home
 R = TypeVar("R", bound=RunConfig)
 T = TypeVar("T", bound=TaskOptions)
 
-SHIPPED = ("reference", "leaves", "reference-50", "reference-500")
+SHIPPED = ("reference", "leaves", "reference-leaves", "reference-50", "reference-500", "reference-5000")
 """The names of the priors that ship with the program, which `prior.run` holds in place of a folder."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 FOLDER = "folder:"

@@ -42,9 +42,9 @@ class DipResultBank:
     """The result, at its stop, of a DIP that is fitted to each image's measurement alone.
 
     The images are measured by `task`. A cached result is used only for the same measurements, task, options and seed;
-    if the cache can't be written, nothing is cached. Each chunk has its own random weights and input z, so that a network can't memorise them. Yields a `Step`
-    for every iteration, counted as if no fit stopped early, and a `Message` for every chunk. Resumes exactly, even in
-    the middle of a fit.
+    if the cache can't be written, nothing is cached. Each chunk has its own random weights and input z, so that a
+    network can't memorise them. Yields a `Step` for every iteration, counted as if no fit stopped early, and a
+    `Message` for every chunk. Resumes exactly, even in the middle of a fit.
     """
 
     def __init__(self, case: Case, task: TaskOptions, dip: DipConfig, *, seed: int) -> None:

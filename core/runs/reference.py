@@ -14,8 +14,13 @@ PRIOR = "20261123-131021-ddpm-0fc3"
 """The id of that prior's run: our U-Net, 20 epochs of FashionMNIST with the preset cpu."""
 LEAVES = "20261128-201600-ddpm-1eaf"
 """The id of the run of the prior `leaves`: our U-Net on patches of drawn dead leaves, for pictures of any size."""
-SMALL = ("20261129-202532-ddpm-2c21", "20261129-204147-ddpm-9b8b")
-"""The ids of the runs of priors like `reference`, but trained on fewer images."""
+SMALL = (
+    "20261129-202536-ddpm-bf39",
+    "20261129-202532-ddpm-2c21",
+    "20261129-204147-ddpm-9b8b",
+    "20261129-210943-ddpm-deb5",
+)
+"""The ids of the runs of priors like `reference`: of drawn dead leaves alone, and of 50, 500 and 5,000 images."""
 RUNS = dict(zip(SHIPPED, (PRIOR, LEAVES, *SMALL), strict=True))
 """The ids of the priors' runs, by the names that options accept in place of a run."""
 

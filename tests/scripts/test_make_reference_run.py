@@ -117,6 +117,23 @@ def test_make_reference_refuses_run_with_private_data_and_leaves_no_copy(finishe
         make_reference(run, target)
 
 
+def test_make_reference_keeps_the_name_of_a_folder_of_drawn_images(finished: Run, tmp_path: Path) -> None:
+    run = copy(finished, tmp_path)
+    config = run.config()
+    assert isinstance(config, DdpmRun)
+    drawn = msgspec.structs.replace(
+        config, data=msgspec.structs.replace(config.data, dataset="folder:/tmp/dead-leaves")
+    )
+    (run.folder / CONFIG_FILE).write_text(configs.to_toml(drawn))
+    log = EventLog(run.folder)
+    log.append(events.DataLoaded(dataset="folder:/tmp/dead-leaves", split="fit", images=9, sha256="0"))
+    log.close()
+    made = make_reference(run, tmp_path / "reference")
+    assert made.config().data.dataset == "folder:dead-leaves"
+    loaded = [event.dataset for event in made.events() if isinstance(event, events.DataLoaded)]
+    assert loaded[-1] == "folder:dead-leaves" and not any("/tmp" in name for name in loaded)
+
+
 def test_make_reference_names_all_images_of_a_board_in_slices(runs: RunsFolder, tmp_path: Path) -> None:
     run = runs.create(configs.build("restore", settings={"restore.first": 4, "restore.images": 2}))
     config = run.config()
