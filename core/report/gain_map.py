@@ -12,7 +12,7 @@ from dipddpm.core.report.interval_plot import IntervalMark, IntervalPanel, Inter
 def figure(board: MapBoard) -> IntervalPlot:
     """Return a panel for each set of images, a row for each degradation and a mark for each prior."""
     cells = board.map_cells()
-    tasks = list(dict.fromkeys(cell.task for cell in cells))
+    tasks = sorted({cell.task for cell in cells}, key=_order)
     sets = list(dict.fromkeys(cell.set for cell in cells))
     panels = [
         IntervalPanel(f"on {printable(name)}", [_mark(cell) for cell in cells if cell.set == name]) for name in sets
@@ -44,6 +44,21 @@ def task_words(text: str) -> str:
             return f"blur {task.width:g}"
         case _:
             return text
+
+
+def _order(text: str) -> tuple[str, float, str]:
+    """Return a key by which tasks of a kind stand together, the weaker degradations first."""
+    match task := parse_task(text):
+        case Inpaint(box=0):
+            return "a", task.missing, text
+        case Inpaint():
+            return "b", task.box, text
+        case Denoise():
+            return "c", task.sigma, text
+        case Superres():
+            return "d", task.factor, text
+        case Deblur():
+            return "e", task.width, text
 
 
 def _mark(cell: MapCell) -> IntervalMark:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FARTHEST = 97.0
 """Percentile of the differences' sizes up to which the axis reaches; farther ones are marked at its end."""
 SYMBOLS = "osD^vP*"
+LEGEND_COLUMNS = 3
 ROW_HEIGHT = 3.4
 """Height of a row, in heights of a letter."""
 
@@ -66,7 +67,7 @@ def draw_intervals(figure: Figure, plot: IntervalPlot, style: FigureStyle) -> No
     from matplotlib.lines import Line2D
 
     count = max(1, len(plot.panels))
-    height = (len(plot.rows) * ROW_HEIGHT + 9) * style.font / 72
+    height = (len(plot.rows) * ROW_HEIGHT + 11) * style.font / 72
     figure.set_size_inches(max(style.width, style.width * (0.35 + 0.42 * count)), height)
     row_of_axes = figure.subplots(1, count, sharey=True, sharex=True, squeeze=False)[0]
     sizes = sorted(abs(mark.mean) for panel in plot.panels for mark in panel.marks if math.isfinite(mark.mean))
@@ -83,7 +84,7 @@ def draw_intervals(figure: Figure, plot: IntervalPlot, style: FigureStyle) -> No
     handles.append(
         Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="hollow: 0 is in bounds")
     )
-    figure.legend(handles=handles, title=plot.legend, loc="outside lower center", ncols=min(len(handles), 3 * count))
+    figure.legend(handles=handles, title=plot.legend, loc="outside lower center", ncols=LEGEND_COLUMNS)
     if style.titled:
         figure.suptitle(plot.title, x=0.01, ha="left", fontweight="bold")
 

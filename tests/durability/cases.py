@@ -140,6 +140,16 @@ CASES: dict[str, dict[str, Any]] = {
         "acceleration.samples": "1",
         "acceleration.lle_images": 4,
     },
+    "map": {
+        "kind": "map",
+        **DIP,
+        "prior.others": (),
+        "restore.tasks": (TASK,),
+        "restore.sets": ("fashion-mini",),
+        "restore.images": 2,
+        "map.trial_samples": 1,
+        "map.samples": 1,
+    },
     "explanation": {
         "kind": "explanation",
         "explanation.train_images": 40,

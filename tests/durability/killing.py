@@ -54,7 +54,7 @@ PROCESS_EVENTS = (
 )
 """Events that concern processes or depend on the clock, which no two runs have in common."""
 CLOCK_FIELDS = {"time": 0.0, "offset": 0, "seconds": 0.0, "seconds_left": None, "images_per_second": None}
-TIME_BUDGET_KINDS = {"hybrid", "restore"}
+TIME_BUDGET_KINDS = {"hybrid", "restore", "map"}
 """Kinds of runs with baselines whose time budget is the hybrid's seconds, so that their results always differ."""
 
 SCORES = {"scores.json", "scores.txt"}

@@ -103,6 +103,14 @@ def test_figure_has_a_row_for_each_task_in_few_words(task: str, words: str) -> N
     ]
 
 
+def test_figure_groups_tasks_by_kind_and_strength() -> None:
+    tasks = ["denoise:sigma=50", "inpaint:box=12", "superres:factor=4", "inpaint:missing=0.9", "denoise:sigma=5"]
+    more = ["deblur:width=1", "inpaint:missing=0.3", "inpaint:box=8", "superres:factor=2"]
+    drawn = gain_map.figure(MapBoard(event for task in (*tasks, *more) for event in events(task)))
+    words = ["30% missing", "90% missing", "box 8x8 missing", "box 12x12 missing", "noise 5", "noise 50"]
+    assert list(drawn.rows.values()) == [*words, "1/2 of the size", "1/4 of the size", "blur 1"]
+
+
 def test_report_has_a_table_for_each_degradation() -> None:
     blocks = gain_map.cells(MapBoard(events()))
     assert len(blocks) == 2
