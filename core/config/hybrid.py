@@ -102,7 +102,14 @@ class Guided(HybridOptions, tag="guided", frozen=True):
 
 
 class NoiseFit(HybridOptions, tag="noise-fit", frozen=True):
-    """The diffusion network as a deep image prior: the noise that a few DDIM steps begin at is fitted by Adam."""
+    """The diffusion network as a deep image prior: the noise that a few DDIM steps begin at is fitted by Adam.
+
+    The defaults come from inpainting with 70% of the pixels missing and noise of 5 grey levels, of three images each of
+    the training images from number 55,400 on and of glyphs, patches and leaves from 100,200 on. 200 iterations of rate
+    0.05 were as good as 500 of rate 0.03; 500 of rate 0.01, the paper's, were 0.4 dB worse. The mean of three fits was
+    1.1 dB better than one, and 0.4 dB worse with one step at T / 2. Noise that begins at 0 and is not on a sphere was
+    0.3 dB better for single fits, but 0.2 dB worse for the mean of three.
+    """
 
     summary: ClassVar[str] = "experimental: the noise that the diffusion network turns into an image, fitted to y"
     experimental: ClassVar[bool] = True
