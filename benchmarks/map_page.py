@@ -38,7 +38,7 @@ def shipped(root: Path) -> list[Path]:
 def board_of_runs(folders: list[Path]) -> MapBoard:
     """Return the board of several runs together. Raises UserError without any cell of a map."""
     board = MapBoard(event for folder in folders for event in Run(folder).events())
-    if not board.map_cells():
+    if not board.map_cells:
         raise UserError("There is no cell of a map yet.", "Name folders of runs of dipddpm run map.")
     return board
 
@@ -52,7 +52,7 @@ def totals(board: MapBoard) -> str:
 def parts(board: MapBoard) -> str:
     """Return a table of all cells: the gain over the better one, and what DIP and diffusion add beside classics."""
     lines = ["| task, set | prior | gain in dB | the better one | DIP adds | diffusion adds |", "|---" * 6 + "|"]
-    for cell in board.map_cells():
+    for cell in board.map_cells:
         texts = [cell.gain.text(), cell.best, cell.by_dip.text(), cell.by_diffusion.text()]
         lines.append(f"| `{cell.task}`, {cell.set} | {cell.prior} | {' | '.join(texts)} |")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ Loads no torch.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -58,8 +59,9 @@ class MapBoard(Scoreboard):
         self.boards = {prior: Scoreboard(_of_prior(events, prior)) for prior in self.priors}
         """The scoreboard of each prior, whose rows have their usual names."""
 
+    @cached_property
     def map_cells(self) -> list[MapCell]:
-        """Return the cells of the map that are complete, by degradation, set and prior."""
+        """The cells of the map that are complete, by degradation, set and prior."""
         found = []
         for task, name in self.cells:
             for prior, board in self.boards.items():
@@ -78,7 +80,7 @@ class MapBoard(Scoreboard):
 
     def groups(self) -> dict[str, list[MapCell]]:
         """Return the cells in groups by name: all of them, those of each set, and those of each prior."""
-        cells = self.map_cells()
+        cells = self.map_cells
         groups = {"all cells": cells}
         for name in dict.fromkeys(cell.set for cell in cells):
             groups[f"on {name}"] = [cell for cell in cells if cell.set == name]
@@ -104,16 +106,16 @@ class MapBoard(Scoreboard):
         return [line for text in self.verdicts() for line in wrapped(text, 79, "  ")]
 
     def _block(self, task: str, name: str, width: int) -> list[str]:
-        cells = [cell for cell in self.map_cells() if (cell.task, cell.set) == (task, name)]
+        cells = [cell for cell in self.map_cells if (cell.task, cell.set) == (task, name)]
         if not cells:
             return []
         size = self.boards[cells[0].prior].cells[task, name].size
         lines = wrapped(f"{task} on {name} ({size})", width, "  ")
-        lines.append(f"  {'prior':26}{'gain over the better of the two':33}{'by DIP':>10}{'by diffusion':>14}")
+        lines.append(f"  {'prior':23}{'gain over the better of the two':35}{'by DIP':>8}{'diffusion':>11}"[:width])
         for cell in cells:
             gain = f"{cell.gain.text()} {cell.best}"
-            parts = f"{cell.by_dip.mean:+10.2f}{cell.by_diffusion.mean:+14.2f}"
-            lines.append(f"  {cell.prior:26}{gain:33}{parts}"[:width].rstrip())
+            parts = f"{cell.by_dip.mean:+8.2f}{cell.by_diffusion.mean:+11.2f}"
+            lines.append(f"  {cell.prior:23}{gain:35}{parts}"[:width].rstrip())
         return lines
 
 
@@ -127,10 +129,8 @@ def sign(gain: Interval) -> int:
 def counts(cells: Iterable[MapCell]) -> str:
     """Return in words in how many cells DIP and diffusion together lose, gain, and neither; losses come first."""
     signs = [sign(cell.gain) for cell in cells]
-    more, less = signs.count(1), signs.count(-1)
-    return (
-        f"of {len(signs)} cells DIP + DDPM is worse in {less} and better in {more}; in {signs.count(0)} 0 is in bounds"
-    )
+    more, less, neither = signs.count(1), signs.count(-1), signs.count(0)
+    return f"of {len(signs)} cells DIP + DDPM is worse in {less} and better in {more}; in {neither} the bounds hold 0"
 
 
 def with_prior(method: str, prior: str) -> str:

@@ -11,7 +11,7 @@ from dipddpm.core.report.interval_plot import IntervalMark, IntervalPanel, Inter
 
 def figure(board: MapBoard) -> IntervalPlot:
     """Return a panel for each set of images, a row for each degradation and a mark for each prior."""
-    cells = board.map_cells()
+    cells = board.map_cells
     tasks = sorted({cell.task for cell in cells}, key=_order)
     sets = list(dict.fromkeys(cell.set for cell in cells))
     panels = [
@@ -68,7 +68,7 @@ def _mark(cell: MapCell) -> IntervalMark:
 def cells(board: MapBoard) -> list[Block]:
     """Return a section for each degradation and set: the gains with each prior."""
     blocks: list[Block] = []
-    found = board.map_cells()
+    found = board.map_cells
     for task, name in board.cells:
         rows = [_row(cell) for cell in found if (cell.task, cell.set) == (task, name)]
         if rows:

@@ -81,9 +81,8 @@ def draw_intervals(figure: Figure, plot: IntervalPlot, style: FigureStyle) -> No
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=SYMBOLS[i % len(SYMBOLS)], linestyle="none", label=name)
         for i, name in enumerate(plot.names)
     ]
-    handles.append(
-        Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label="hollow: 0 is in bounds")
-    )
+    hollow = "hollow: the bounds hold 0"
+    handles.append(Line2D([], [], color=INK, marker="o", markerfacecolor="white", linestyle="none", label=hollow))
     figure.legend(handles=handles, title=plot.legend, loc="outside lower center", ncols=LEGEND_COLUMNS)
     if style.titled:
         figure.suptitle(plot.title, x=0.01, ha="left", fontweight="bold")

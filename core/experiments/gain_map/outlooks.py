@@ -25,7 +25,7 @@ class Hits(NamedTuple):
 def hits(board: MapBoard) -> Hits:
     """Compare the sign of what DIP adds in each cell with its outlook, which needs no truth."""
     right, wrong = 0, []
-    for cell in board.map_cells():
+    for cell in board.map_cells:
         expected = outlook(cell.trial) if cell.trial else None
         if expected is None or sign(cell.by_dip) == 0:
             continue

@@ -45,7 +45,7 @@ def test_name_of_a_row_gives_its_method_and_its_prior(method: str, prior: str) -
 
 
 def test_cells_measure_each_prior_against_its_own_baselines() -> None:
-    small, large = MapBoard(events()).map_cells()
+    small, large = MapBoard(events()).map_cells
     assert (small.prior, small.best, large.prior, large.best) == (SMALL, "dip-mean", LARGE, "ddpm-mean")
     assert small.gain == interval([1.0, 23.1 - 22.0, 25.0 - 24.1])
     assert large.gain == interval([-2.0, 25.1 - 27.0, 27.0 - 29.1])
@@ -65,8 +65,8 @@ def test_a_cell_counts_as_neither_while_zero_is_in_bounds() -> None:
         0,
         1,
     ]
-    text = counts(MapBoard(events()).map_cells())
-    assert text == "of 2 cells DIP + DDPM is worse in 1 and better in 1; in 0 0 is in bounds"
+    text = counts(MapBoard(events()).map_cells)
+    assert text == "of 2 cells DIP + DDPM is worse in 1 and better in 1; in 0 the bounds hold 0"
 
 
 def test_verdicts_and_lines_name_priors_sets_and_bounds() -> None:

@@ -83,7 +83,7 @@ def test_each_prior_has_a_hybrid_a_control_and_a_baseline_in_the_same_time(build
         assert classics <= rows
     assert len([item for item in items if isinstance(item, PriorLoaded)]) == 2
     assert "map" in {item.name for item in items if isinstance(item, Pictures)}
-    cells = MapBoard(found).map_cells()
+    cells = MapBoard(found).map_cells
     assert len(cells) == 4
     assert all(cell.trial and "fit" in cell.trial.candidates for cell in cells)
     seconds = {(row.task, row.method): row.seconds for row in found if not row.budget_of}
