@@ -62,7 +62,7 @@ STANDINS = {
         (
             "runs_into_pandas",
             {},
-            "assert len(table) == 9\n"
+            "assert len(table) == 13\n"
             "assert curves.keys() == {'unet', 'tutorial'}\n"
             "assert all(len(curve) == 20 for curve in curves.values())\n"
             "assert len(gains) == 24\n"

@@ -282,11 +282,14 @@ def valid_events() -> list[Event]:
             return [value(inner[0])] * 2
         if getattr(kind, "__origin__", None) is dict:
             return {value(inner[0]): value(inner[1])}
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return whole(kind)
         return values[kind] if kind in values else value(inner[0])
 
-    return [
-        kind(**{field.name: value(field.type) for field in msgspec.structs.fields(kind)}) for kind in events.EVENT_TYPES
-    ]
+    def whole(kind: type[Any]) -> Any:
+        return kind(**{field.name: value(field.type) for field in msgspec.structs.fields(kind)})
+
+    return [whole(kind) for kind in events.EVENT_TYPES]
 
 
 def _records() -> list[bytes]:

@@ -171,8 +171,9 @@ def test_calibrated_announces_stages_in_order_and_weights_after_trial() -> None:
         for at, stage in announced
         if isinstance(stage, StageStarted)
     )
-    (message,) = [item for _, item in announced if isinstance(item, Message)]
-    shares = [float(share) for share in re.findall(r"(\d+)%", message.text)]
+    weights, expected = [item for _, item in announced if isinstance(item, Message)]
+    assert made.trial is not None and "help here" in expected.text
+    shares = [float(share) for share in re.findall(r"(\d+)%", weights.text)]
     assert made.weights is not None
     assert shares == pytest.approx((100 * made.weights.mean(0)).tolist(), abs=0.51)
 
