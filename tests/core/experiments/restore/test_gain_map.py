@@ -106,6 +106,8 @@ def test_missing_prior_is_refused_before_the_run_starts(prior: Run) -> None:
 def test_map_takes_one_hybrid_alone() -> None:
     with pytest.raises(UserError, match="calibrated alone"):
         configs.build("map", settings={"restore.methods": ("guided",)})
+    with pytest.raises(UserError, match="conditioned networks"):
+        configs.build("map", settings={"restore.conditioned": ("some-run",)})
 
 
 def test_map_resumes_exactly(build: Build) -> None:
