@@ -14,7 +14,7 @@ import msgspec
 from dipddpm.core.config.hybrid import WITH
 from dipddpm.core.evaluation.cell import Cell, paired_differences
 from dipddpm.core.evaluation.intervals import Interval, interval
-from dipddpm.core.evaluation.rows import MethodScores
+from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, MethodScores
 from dipddpm.core.evaluation.scoreboard import Scoreboard
 from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored, TrialErrors
 from dipddpm.core.io.sanitize import wrapped
@@ -111,11 +111,15 @@ class MapBoard(Scoreboard):
             return []
         size = self.boards[cells[0].prior].cells[task, name].size
         lines = wrapped(f"{task} on {name} ({size})", width, "  ")
-        lines.append(f"  {'prior':23}{'gain over the better of the two':35}{'by DIP':>8}{'diffusion':>11}"[:width])
+        rows: list[tuple[str, ...]] = [("prior", "gain over the better of the two", "by DIP", "diffusion")]
         for cell in cells:
-            gain = f"{cell.gain.text()} {cell.best}"
-            parts = f"{cell.by_dip.mean:+8.2f}{cell.by_diffusion.mean:+11.2f}"
-            lines.append(f"  {cell.prior:23}{gain:35}{parts}"[:width].rstrip())
+            gains = (f"{gain.mean:+.2f}" for gain in (cell.by_dip, cell.by_diffusion))
+            rows.append((cell.prior, f"{cell.gain.text()} {cell.best}", *gains))
+        for prior, gain, *parts in rows:
+            line = f"  {prior:23}{gain:35}".rstrip()
+            for end, part in zip((68, 79), parts, strict=True):
+                line = f"{line}{part:>{end - len(line)}}" if end <= width else line
+            lines.append(line[:width])
         return lines
 
 
@@ -130,7 +134,7 @@ def counts(cells: Iterable[MapCell]) -> str:
     """Return in words in how many cells DIP and diffusion together lose, gain, and neither; losses come first."""
     signs = [sign(cell.gain) for cell in cells]
     more, less, neither = signs.count(1), signs.count(-1), signs.count(0)
-    return f"of {len(signs)} cells DIP + DDPM is worse in {less} and better in {more}; in {neither} the bounds hold 0"
+    return f"DIP + DDPM worse in {less} of {len(signs)} cells, better in {more}, undecided in {neither}"
 
 
 def with_prior(method: str, prior: str) -> str:
@@ -165,6 +169,8 @@ def _map_cell(prior: str, cell: Cell) -> MapCell | None:
     best, rows = cell.best(HYBRID, "equal"), {method: row for (method, of), row in cell.rows.items() if not of}
     if best is None or not {HYBRID, DIP_AND_DIFFUSION, WITHOUT_DIP, WITHOUT_DIFFUSION} <= rows.keys():
         return None
+    if not {(DIP_MEAN, HYBRID), (DDPM_MEAN, HYBRID)} <= cell.rows.keys():
+        return None  # a baseline is still to come
 
     def gain(method: str, other: MethodScores) -> Interval:
         return interval([*paired_differences(rows[method], other).values()])

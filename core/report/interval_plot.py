@@ -76,7 +76,7 @@ def draw_intervals(figure: Figure, plot: IntervalPlot, style: FigureStyle) -> No
         _panel(axes, panel, plot, max(reach, 1e-3))
     keys = list(plot.rows)
     row_of_axes[0].set_yticks(range(len(keys)), [plot.rows[key] for key in keys])
-    row_of_axes[0].set_ylim(len(keys) - 0.5, -0.5)
+    row_of_axes[0].set_ylim(max(1, len(keys)) - 0.5, -0.5)
     handles = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=SYMBOLS[i % len(SYMBOLS)], linestyle="none", label=name)
         for i, name in enumerate(plot.names)

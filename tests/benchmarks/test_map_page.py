@@ -49,7 +49,7 @@ def test_tables_join_the_priors_of_two_runs(tmp_path: Path, capsys: pytest.Captu
     folders = [log(tmp_path / "one", "50 of mnist", 1.0), log(tmp_path / "two", "500 of mnist", -1.0)]
     map_page.measure(folders, figure=tmp_path / "map.png")
     text = capsys.readouterr().out
-    assert "| all cells | of 2 cells DIP + DDPM is worse in 1 and better in 1; in 0 the bounds hold 0 |" in text
+    assert "| all cells | DIP + DDPM worse in 1 of 2 cells, better in 1, undecided in 0 |" in text
     assert "| `denoise:sigma=25`, glyphs | 500 of mnist | -1.05 [" in text
     assert "Held-out measurements alone told whether DIP helps in 1 of 2 cells whose bounds exclude 0." in text
     assert "- denoise:sigma=25 on glyphs, prior 500 of mnist: DIP adds -1.05" in text

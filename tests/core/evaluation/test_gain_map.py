@@ -54,6 +54,20 @@ def test_cells_measure_each_prior_against_its_own_baselines() -> None:
     assert (sign(small.gain), sign(large.gain)) == (1, -1)
 
 
+def test_cell_waits_for_its_baselines() -> None:
+    """Without DIP's baseline, the gain over the other one alone would be too large."""
+    for missing in ("dip-mean", "ddpm-mean"):
+        partial = [event for event in events() if not event.method.startswith(missing)]
+        assert MapBoard(partial).map_cells == []
+
+
+def test_table_leaves_out_columns_that_do_not_fit() -> None:
+    board = MapBoard(events())
+    heads = [next(line for line in board.lines(width) if "prior" in line) for width in (79, 70, 60)]
+    assert [("by DIP" in head, "diffusion" in head) for head in heads] == [(True, True), (True, False), (False, False)]
+    assert all(len(line) <= width for width in (79, 70, 60) for line in board.lines(width))
+
+
 def test_board_is_a_map_if_rows_have_priors() -> None:
     assert isinstance(board_of(events()), MapBoard)
     assert type(board_of([score("calibrated", [20.0])])) is Scoreboard
@@ -66,7 +80,7 @@ def test_a_cell_counts_as_neither_while_zero_is_in_bounds() -> None:
         1,
     ]
     text = counts(MapBoard(events()).map_cells)
-    assert text == "of 2 cells DIP + DDPM is worse in 1 and better in 1; in 0 the bounds hold 0"
+    assert text == "DIP + DDPM worse in 1 of 2 cells, better in 1, undecided in 0"
 
 
 def test_verdicts_and_lines_name_priors_sets_and_bounds() -> None:

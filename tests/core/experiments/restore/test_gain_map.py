@@ -126,14 +126,14 @@ def test_outlook_is_compared_where_bounds_exclude_zero() -> None:
 
     def cell(task: str, by_dip: float, trial: TrialErrors) -> list[RestorationScored]:
         rows = {"calibrated": by_dip, "dip-and-diffusion": 0.0, "without-dip": 0.0, "without-diffusion": 0.0}
-        rows["ddpm-mean"] = 0.0
+        rows |= {"ddpm-mean": 0.0, "dip-mean": -1.0}
         return [
             RestorationScored(
                 task=task,
                 set="glyphs",
-                method=f"{name} with 7 of glyphs",
+                method=name if name == "dip-mean" else f"{name} with 7 of glyphs",
                 psnr=[20 + gain, 21 + 1.1 * gain, 22 + gain],
-                budget_of="calibrated with 7 of glyphs" if name == "ddpm-mean" else "",
+                budget_of="calibrated with 7 of glyphs" if name in {"ddpm-mean", "dip-mean"} else "",
                 trial=trial if name == "calibrated" else None,
             )
             for name, gain in rows.items()
