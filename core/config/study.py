@@ -154,8 +154,6 @@ class MapImages(RestoreConfig, frozen=True):
         super().__post_init__()
         if self.methods != ("calibrated",):
             raise ValueError("methods must be calibrated alone: a map shows the gains of one hybrid")
-        if self.conditioned:
-            raise UserError("A map compares priors, and conditioned networks have none.", "Leave --conditioned out.")
 
 
 class MapConfig(Section, frozen=True):

@@ -20,6 +20,7 @@ from dipddpm.core.config import (
     HybridRun,
     ImageRun,
     ImagesConfig,
+    MapRun,
     RestoreRun,
     Task,
     degraded_only,
@@ -244,6 +245,8 @@ def _refuse_prior(run: str) -> None:
 
 def _refuse_networks(config: RestoreRun) -> None:
     """Raise UserError for a conditioned network that doesn't exist, or whose task isn't among the tasks."""
+    if isinstance(config, MapRun) and config.restore.conditioned:
+        raise UserError("A map compares priors, and conditioned networks have none.", "Leave --conditioned out.")
     tasks = {format_task(parse_task(text)) for text in config.restore.tasks}
     for run in config.restore.conditioned:
         run_config, _ = trained.conditioned_config(Path(run))

@@ -103,11 +103,15 @@ def test_missing_prior_is_refused_before_the_run_starts(prior: Run) -> None:
         preflight.refuse(configs.build("map", settings=given))
 
 
+def test_conditioned_networks_are_refused_before_the_run_starts(prior: Run) -> None:
+    given = {"prior.run": str(prior.folder), "prior.others": (), "restore.conditioned": ("some-run",), **TINY}
+    with pytest.raises(UserError, match="conditioned networks"):
+        preflight.refuse(configs.build("map", settings=given))
+
+
 def test_map_takes_one_hybrid_alone() -> None:
     with pytest.raises(UserError, match="calibrated alone"):
         configs.build("map", settings={"restore.methods": ("guided",)})
-    with pytest.raises(UserError, match="conditioned networks"):
-        configs.build("map", settings={"restore.conditioned": ("some-run",)})
 
 
 def test_map_resumes_exactly(build: Build) -> None:
