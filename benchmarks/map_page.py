@@ -1,4 +1,4 @@
-"""Tables and the figure of a map of gains for its page: the gains, what each part adds, and what was foreseen."""
+"""Tables and the figure of a map of gains for its page: the gains, what each part adds, and what was predicted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def measure(
     board = board_of_runs(folders or shipped(reference.FOLDER))
     if figure is not None:
         plots.save(gain_map.figure(board), figure)
-    print(totals(board), parts(board), foreseen(board), sep="\n\n")
+    print(totals(board), parts(board), predictions(board), sep="\n\n")
 
 
 def shipped(root: Path) -> list[Path]:
@@ -58,12 +58,12 @@ def parts(board: MapBoard) -> str:
     return "\n".join(lines)
 
 
-def foreseen(board: MapBoard) -> str:
-    """Say how often held-out measurements told whether DIP helps, and list where they misled."""
+def predictions(board: MapBoard) -> str:
+    """Count the cells in which held-out measurements predict correctly whether DIP helps, and list the others."""
     found = hits(board)
-    lines = [f"Held-out measurements alone told whether DIP helps in {found.text}."]
+    lines = [f"Held-out measurements predict correctly whether DIP helps in {found.text}."]
     for cell in found.wrong:
         expected = outlook(cell.trial) if cell.trial else None
         if expected is not None:
-            lines.append(f"- {cell.name}: DIP adds {cell.by_dip.text(' dB')}, foreseen {expected.by_dip:+.2f} dB")
+            lines.append(f"- {cell.name}: DIP adds {cell.by_dip.text(' dB')}, predicted {expected.by_dip:+.2f} dB")
     return "\n".join(lines)

@@ -109,13 +109,16 @@ def _of_whole_board(run: Run) -> AnyRun:
 def _without_paths(config: AnyRun) -> AnyRun:
     """Return the config without folders of this machine; of a folder of drawn images, only the name remains."""
     values: dict[str, Any] = msgspec.to_builtins(config)
-    dataset = values["data"]["dataset"]
-    if dataset.startswith(PREFIX) and Path(dataset).name == DRAWN:
-        values["data"]["dataset"] = PREFIX + DRAWN
-    elif dataset.startswith(PREFIX) or values.get("images", {}).get("files"):
+    dataset = values["data"]["dataset"] = _without_folder(values["data"]["dataset"])
+    if (dataset.startswith(PREFIX) and dataset != PREFIX + DRAWN) or values.get("images", {}).get("files"):
         raise UserError("The run's images are files of this machine.", "Choose a run on a published data set.")
     values["data"]["directory"] = ""
     return configs.from_builtins(values)
+
+
+def _without_folder(dataset: str) -> str:
+    """Return the name of a data set; of a folder of drawn images, only its last part remains."""
+    return PREFIX + DRAWN if dataset.startswith(PREFIX) and Path(dataset).name == DRAWN else dataset
 
 
 def _environment(run: Run) -> Environment | None:
@@ -139,9 +142,7 @@ def _scrub(history: list[Event]) -> Iterable[Event]:
                 if count % every == 0:
                     yield event
             case events.DataLoaded():
-                drawn = event.dataset.startswith(PREFIX) and Path(event.dataset).name == DRAWN
-                name = PREFIX + DRAWN if drawn else event.dataset
-                yield msgspec.structs.replace(event, dataset=name, source="", files={})
+                yield msgspec.structs.replace(event, dataset=_without_folder(event.dataset), source="", files={})
             case events.RunResumed():
                 yield msgspec.structs.replace(event, from_offset=None)
             case events.CheckpointStored() | events.RunQueued():

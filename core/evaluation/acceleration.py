@@ -12,7 +12,7 @@ from dipddpm.core.config.hybrid import is_hybrid
 from dipddpm.core.evaluation.cell import Cell, paired_differences, seeds, span
 from dipddpm.core.evaluation.intervals import interval, pooled
 from dipddpm.core.evaluation.rows import MethodScores
-from dipddpm.core.evaluation.scoreboard import Scoreboard, differences_by_set
+from dipddpm.core.evaluation.scoreboard import VerdictBoard, differences_by_set
 from dipddpm.core.events import RestorationsCompared
 from dipddpm.core.io.sanitize import wrapped
 from dipddpm.core.means import decibels, psnr_mean
@@ -70,7 +70,7 @@ class Reached(NamedTuple):
         return f"{seconds_text(self.seconds)} ({f'{sampler}, {nfe} NFE' if sampler else 'alone'})"
 
 
-class AccelerationBoard(Scoreboard):
+class AccelerationBoard(VerdictBoard):
     """The results of all starts and samplers by cell, how soon each start is as good as pure noise, and verdicts."""
 
     def variants(self, cell: Cell) -> dict[Variant, MethodScores]:
@@ -157,22 +157,9 @@ class AccelerationBoard(Scoreboard):
             texts.insert(0, f"DIP's start - the best other start in the same time: {text} ({size})")
         return texts
 
-    def means(self) -> list[str]:
-        """Return the verdicts, which are about all cells."""
-        return self.verdicts()
-
-    def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
-        """Return a table of PSNR by start, sampler and evaluations for each cell, and the verdicts."""
-        blocks = [self._block(cell, width) for cell in self.cells.values() if cell.rows]
-        words = [line for text in self.verdicts() for line in wrapped(text, width, "  ")]
-        ordered = [words, *reversed(blocks)] if newest_first else [*blocks, words]
-        if absences := self.absences():
-            ordered.append([line for text in absences for line in wrapped(text, width, "  ")])
-        return [line for block in ordered if block for line in ("", *block)][1:]
-
-    def summary(self) -> list[str]:
-        """Return the verdicts in lines."""
-        return [line for text in self.verdicts() for line in wrapped(text, 79, "  ")]
+    def blocks(self, width: int) -> list[list[str]]:
+        """Return a table of PSNR by start, sampler and evaluations for each cell."""
+        return [self._block(cell, width) for cell in self.cells.values() if cell.rows]
 
     def _cell_verdicts(self, cell: Cell) -> list[str]:
         texts = []

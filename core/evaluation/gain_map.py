@@ -15,7 +15,7 @@ from dipddpm.core.config.hybrid import WITH
 from dipddpm.core.evaluation.cell import Cell, paired_differences
 from dipddpm.core.evaluation.intervals import Interval, interval
 from dipddpm.core.evaluation.rows import DDPM_MEAN, DIP_MEAN, MethodScores
-from dipddpm.core.evaluation.scoreboard import Scoreboard
+from dipddpm.core.evaluation.scoreboard import Scoreboard, VerdictBoard
 from dipddpm.core.events import Event, RestorationMissing, RestorationsCompared, RestorationScored, TrialErrors
 from dipddpm.core.io.sanitize import wrapped
 
@@ -48,7 +48,7 @@ class MapCell(NamedTuple):
         return f"{self.task} on {self.set}, prior {self.prior}"
 
 
-class MapBoard(Scoreboard):
+class MapBoard(VerdictBoard):
     """The results of a map, with a scoreboard for each prior."""
 
     def __init__(self, history: Iterable[Event]) -> None:
@@ -74,10 +74,6 @@ class MapBoard(Scoreboard):
         """Return the headline of the last prior's scoreboard, which is the largest."""
         return self.boards[self.priors[-1]].headline(step) if self.priors else None
 
-    def means(self) -> list[str]:
-        """Return the verdicts, which are about all cells."""
-        return self.verdicts()
-
     def groups(self) -> dict[str, list[MapCell]]:
         """Return the cells in groups by name: all of them, those of each set, and those of each prior."""
         cells = self.map_cells
@@ -92,18 +88,9 @@ class MapBoard(Scoreboard):
         """Say in how many cells DIP and diffusion together are better than the better one, and in how many worse."""
         return [f"{name}: {counts(cells)}" for name, cells in self.groups().items()]
 
-    def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
-        """Return a line for each cell of the map, and the verdicts."""
-        blocks = [self._block(task, name, width) for task, name in self.cells]
-        words = [line for text in self.verdicts() for line in wrapped(text, width, "  ")]
-        ordered = [words, *reversed(blocks)] if newest_first else [*blocks, words]
-        if absences := self.absences():
-            ordered.append([line for text in absences for line in wrapped(text, width, "  ")])
-        return [line for block in ordered if block for line in ("", *block)][1:]
-
-    def summary(self) -> list[str]:
-        """Return the verdicts in lines."""
-        return [line for text in self.verdicts() for line in wrapped(text, 79, "  ")]
+    def blocks(self, width: int) -> list[list[str]]:
+        """Return a line for each cell of the map, in a block for each degradation and set."""
+        return [self._block(task, name, width) for task, name in self.cells]
 
     def _block(self, task: str, name: str, width: int) -> list[str]:
         cells = [cell for cell in self.map_cells if (cell.task, cell.set) == (task, name)]

@@ -177,6 +177,31 @@ class Scoreboard:
         return [f"{worst}; {below} of {_cells(len(gains))} below {BELOW} dB"]
 
 
+class VerdictBoard(Scoreboard):
+    """A board whose verdicts are about all cells, with a block of lines for each of them."""
+
+    def blocks(self, width: int) -> list[list[str]]:
+        """Return a block of lines for each cell; an empty one is not shown."""
+        raise NotImplementedError
+
+    def means(self) -> list[str]:
+        """Return the verdicts, which are about all cells."""
+        return self.verdicts()
+
+    def lines(self, width: int = 79, *, newest_first: bool = False) -> list[str]:
+        """Return the blocks of all cells, the verdicts, and the methods without result."""
+        blocks = self.blocks(width)
+        words = [line for text in self.verdicts() for line in wrapped(text, width, "  ")]
+        ordered = [words, *reversed(blocks)] if newest_first else [*blocks, words]
+        if absences := self.absences():
+            ordered.append([line for text in absences for line in wrapped(text, width, "  ")])
+        return [line for block in ordered if block for line in ("", *block)][1:]
+
+    def summary(self) -> list[str]:
+        """Return the verdicts in lines."""
+        return [line for text in self.verdicts() for line in wrapped(text, 79, "  ")]
+
+
 def differences_by_set(cells: Iterable[tuple[Cell, dict[int, float]]]) -> list[list[float]]:
     """Return the differences of each set's images, which an image's tasks are averaged to, from those of each cell."""
     by_set: dict[str, list[dict[int, float]]] = {}

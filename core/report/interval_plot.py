@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dipddpm.core.report.style import COLOURS, INK, QUIET, FigureStyle
+from dipddpm.core.report.style import COLOURS, INK, QUIET, SYMBOLS, FigureStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 FARTHEST = 97.0
 """Percentile of the differences' sizes up to which the axis reaches; farther ones are marked at its end."""
-SYMBOLS = "osD^vP*"
 LEGEND_COLUMNS = 3
 ROW_HEIGHT = 3.4
 """Height of a row, in heights of a letter."""

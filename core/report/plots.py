@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias
 
 from dipddpm.core.report.interval_plot import IntervalPlot, draw_intervals
-from dipddpm.core.report.style import COLOURS, INK, QUIET, SCREEN, STYLE, FigureStyle
+from dipddpm.core.report.style import COLOURS, INK, QUIET, SCREEN, STYLE, SYMBOLS, FigureStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-CURVE_SYMBOLS = "osD^vP*"
 MARKER_SYMBOLS = "^vsD"
 _METADATA: Mapping[str, Any] = {
     "png": {"Software": None},
@@ -207,7 +206,7 @@ def _plot(axes: Axes, plot: LinePlot, *, legend: bool = True) -> None:
             label=curve.name,
             color=COLOURS[number % len(COLOURS)],
             linestyle="-" if number < len(COLOURS) else "--",
-            marker=CURVE_SYMBOLS[(number + number // len(COLOURS)) % len(CURVE_SYMBOLS)] if curve.marks else None,
+            marker=SYMBOLS[(number + number // len(COLOURS)) % len(SYMBOLS)] if curve.marks else None,
             capsize=3,
         )
     for number, (name, level) in enumerate(plot.levels.items()):

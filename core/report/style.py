@@ -7,6 +7,8 @@ from typing import Any
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """Colours that colour-blind readers can distinguish, too (Okabe & Ito 2008)."""
+SYMBOLS = "osD^vP*"
+"""Markers of curves and marks, in the order of the colours."""
 INK, QUIET = "#1f2933", "#9aa5b1"
 STYLE: Any = {
     "font.size": 9,

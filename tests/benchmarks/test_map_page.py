@@ -51,7 +51,7 @@ def test_tables_join_the_priors_of_two_runs(tmp_path: Path, capsys: pytest.Captu
     text = capsys.readouterr().out
     assert "| all cells | DIP + DDPM worse in 1 of 2 cells, better in 1, undecided in 0 |" in text
     assert "| `denoise:sigma=25`, glyphs | 500 of mnist | -1.05 [" in text
-    assert "Held-out measurements alone told whether DIP helps in 1 of 2 cells whose bounds exclude 0." in text
+    assert "Held-out measurements predict correctly whether DIP helps in 1 of 2 cells whose bounds exclude 0." in text
     assert "- denoise:sigma=25 on glyphs, prior 500 of mnist: DIP adds -1.05" in text
     assert (tmp_path / "map.png").stat().st_size > 1000
 

@@ -61,7 +61,7 @@ class MapExperiment(RestoreExperiment):
     def _closing_items(self) -> list[Item]:
         board = self._board()
         assert isinstance(board, MapBoard)
-        text = f"Held-out measurements alone told whether DIP helps in {hits(board).text}."
+        text = f"Held-out measurements predict correctly whether DIP helps in {hits(board).text}."
         return [*super()._closing_items(), Message(text=text)]
 
     def _drawings(self, board: Scoreboard) -> list[Pictures]:

@@ -117,7 +117,8 @@ class CalibratedRestorer:
                 text = f"{title}: {problem}. The mean of the stages before stands for them"
                 yield Message(text=text, level="warning")
             if self.weights is None and len(self.results) == len(self.kinds):
-                errors, self.weights = self._errors(self.kinds), self._stack(self.kinds)
+                errors = self._errors(self.kinds)
+                self.weights = self._stack(errors)
                 self.trial = trial_errors(self.kinds, errors, self.split, self.case, self.options.folds)
                 means = zip(self.kinds, self.weights.mean(0).tolist(), strict=True)
                 shares = ", ".join(f"{kind} {weight:.0%}" for kind, weight in means)
@@ -129,10 +130,10 @@ class CalibratedRestorer:
         """Return the errors of candidates at the held-out values of all folds, (K, F N, M)."""
         return self.split.errors(torch.stack([self.results[kind].flatten(0, 1) for kind in kinds]))
 
-    def _stack(self, kinds: Sequence[str]) -> Tensor:
-        """Return the weights of these candidates, (N, K)."""
+    def _stack(self, errors: Tensor) -> Tensor:
+        """Return the weights (N, K) of candidates with these errors (K, F N, M)."""
         where, strength = self.split.where.flatten(1), WEAK_STRENGTH if self.split.is_weak else STRENGTH
-        return stack(self._errors(kinds), where, self.options.folds, strength, self.least)
+        return stack(errors, where, self.options.folds, strength, self.least)
 
     def _choose_sampler(self) -> DiffusionChoice:
         """Return the posterior mean in one step for denoising, otherwise the best sampler for means of samples."""

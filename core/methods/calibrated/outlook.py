@@ -1,4 +1,4 @@
-"""What the errors at held-out measurements say about DIP's part in a restoration, before the long part of the work."""
+"""Predict from the errors at held-out measurements whether DIP improves a restoration."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class AllCandidates(CalibratedRestorer):
 
         Their weights are chosen as if there were no others. Valid once the run has ended.
         """
-        means = self._combine([self._result(kind) for kind in kinds], self._stack(kinds))
+        means = self._combine([self._result(kind) for kind in kinds], self._stack(self._errors(kinds)))
         return reproduce_exact(means, self.case)
 
 

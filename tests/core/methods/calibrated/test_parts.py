@@ -38,7 +38,7 @@ def test_weights_of_two_candidates_are_those_that_predict_best(run: AllCandidate
     direction = (second - first).flatten(1)
     share = ((restored - first).flatten(1) * direction).sum(1) / direction.square().sum(1)
     assert torch.allclose(first + share.view(-1, 1, 1, 1) * (second - first), restored, atol=1e-5)
-    weights = run._stack(kinds)
+    weights = run._stack(run._errors(kinds))
     assert torch.allclose(share, weights[:, 1], atol=1e-4)
     errors = run._errors(kinds).double()
 
